@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -29,6 +29,9 @@ class HeadOptions:
 
 class Head(nn.Module, ABC):
     """One kind of output: the layer, its loss and its prediction. Built as `Head(column, width, members, options)`."""
+
+    def __init__(self, column: Any, width: int, members: int, options: HeadOptions) -> None:
+        super().__init__()
 
     @abstractmethod
     def loss(self, features: Features, target: Tensor) -> Loss:

@@ -1,0 +1,54 @@
+"""One file an architecture. To add one: write the file, add it to MODELS (CONTRIBUTING.md has the recipe)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..columns import Column
+from ..config import ModelConfig
+from ..errors import DataError, SettingError, did_you_mean
+from .audio import AudioNet
+from .base import Encoder
+from .residual import ResidualNet
+from .scalars import Scalars
+from .series import SeriesNet
+from .text import TextNet
+
+# preset name -> (kind of column it reads, class)
+MODELS: dict[str, tuple[str, type[Encoder]]] = {
+    "residual": ("image", ResidualNet),
+    "text": ("text", TextNet),
+    "series": ("series", SeriesNet),
+    "audio": ("audio", AudioNet),
+}
+
+DEFAULTS: dict[str, str] = {"image": "residual", "text": "text", "series": "series", "audio": "audio"}
+
+__all__ = ["DEFAULTS", "MODELS", "Encoder", "Scalars", "encoder_for"]
+
+
+def encoder_for(column: Column, options: ModelConfig) -> Encoder:
+    """The encoder that reads one column: the one named in the settings, else the default of its kind."""
+    if options.name and ":" in options.name:
+        return _user_encoder(options.name)(column, options)
+    if options.name and options.name not in MODELS:
+        raise SettingError(f"There is no model {options.name!r}. {did_you_mean(options.name, MODELS)}")
+    if options.name and MODELS[options.name][0] == column.kind:
+        return MODELS[options.name][1](column, options)
+    if column.kind not in DEFAULTS:
+        raise DataError(
+            f"Column {column.name!r} is of type {column.kind}, which no model reads yet. "
+            f"Leave it out of the given columns, or name a model of your own with --set model.name=my_module:MyEncoder."
+        )
+    return MODELS[DEFAULTS[column.kind]][1](column, options)
+
+
+def _user_encoder(path: str) -> type[Encoder]:
+    module_name, _, class_name = path.partition(":")
+    try:
+        found = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(f"Model {path!r} could not be imported: {error}. Expected my_module:MyEncoder.") from error
+    if not (isinstance(found, type) and issubclass(found, Encoder)):
+        raise SettingError(f"Model {path!r} is no subclass of shinso.models.Encoder.")
+    return found

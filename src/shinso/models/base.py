@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
+
+from ..config import ModelConfig
 
 
 class Encoder(nn.Module, ABC):
@@ -14,3 +16,6 @@ class Encoder(nn.Module, ABC):
     width: int  # D, the size of the tokens it gives
     members: int = 0  # K of an ensemble whose members stand where tokens would; 0 for none
     rates: ClassVar[dict[str, float]] = {}  # parameter-name prefix -> multiplier of the learning rate
+
+    def __init__(self, column: Any, options: ModelConfig) -> None:
+        super().__init__()

@@ -1,0 +1,97 @@
+"""Files that are never half-written: temporary file, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .errors import RunError, ShinsoError
+
+MAX_JSON_BYTES = 512 << 20
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Put `content` at `path` so that a reader, or a kill at any moment, sees the old file or the new one.
+
+    A full disk or a read-only folder is a `ShinsoError` that names the file; what stood there before stays.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ShinsoError(
+            f"Could not write {path}: {error.strerror or error}. "
+            f"Nothing that stood there was changed. Free some space or choose another folder, then try again."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as JSON, with NaN and infinity refused."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON that shinso wrote; a missing, huge or broken file is a `RunError` that names it."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise RunError(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB and is not read.")
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: {path.parent} is no complete run directory.") from None
+    except (ValueError, RecursionError, OSError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"{path} is damaged ({error}). Restore it from a copy, or train again.") from None
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Read one JSON value a line; a last line cut short by a kill is left out. No file, no lines."""
+    if not path.exists():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            if line and number < len(path.read_text("utf-8").splitlines()):
+                raise RunError(f"{path}, line {number} is damaged. Restore it from a copy.") from None
+    return found
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE2b of a file, as 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def cache_folder(chosen: str | None = None) -> Path:
+    """Where decoded data and measurements of the machine are kept between runs."""
+    base = chosen or os.environ.get("SHINSO_CACHE")
+    if base:
+        return Path(base).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shinso"
