@@ -1,0 +1,173 @@
+"""What moves the weights: parameter groups, optimizers, and learning rates as pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .config import TrainConfig
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration (Jordan et al., 2024)
+
+
+def learning_rate(progress: float, config: TrainConfig) -> float:
+    """The factor (0 to 1) of the peak learning rate after a share `progress` of all steps.
+
+    >>> learning_rate(1.0, TrainConfig(schedule="cosine", warmup=0.1)) < 1e-9
+    True
+    """
+    warmup = config.warmup or 0.0
+    if progress < warmup:
+        return max(progress, 1e-3) / warmup
+    rest = min(1.0, (progress - warmup) / max(1e-9, 1 - warmup))
+    if config.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * rest)) if config.schedule == "cosine" else 1 - rest
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrix updates are made orthogonal by a Newton-Schulz iteration.
+
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. Filters of convolutions are
+    flattened to (out, in * height * width). The update is scaled to the root mean square of an Adam update
+    (Liu et al., 2025), so that learning rates carry over between layers of different shape.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step; `closure` is not used."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(p)
+                buffer = state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(buffer, group["momentum"])
+                matrix = orthogonalise(update.reshape(len(update), -1)).reshape(p.shape)
+                scale = 0.2 * math.sqrt(max(len(update), update[0].numel()))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(matrix.to(p.dtype), alpha=-group["lr"] * scale)
+
+
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """(M, N) -> (M, N): all singular values brought to about 1, in bfloat16."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrix.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Optimizer:
+    """One or two torch optimizers and the base learning rate of each of their groups."""
+
+    def __init__(self, module: nn.Module, config: TrainConfig, rates: dict[str, float]) -> None:
+        assert config.learning_rate is not None and config.optimizer is not None
+        self.parts: list[torch.optim.Optimizer] = []
+        groups = parameter_groups(module, config, rates)
+        decay, momentum = config.weight_decay or 0.0, config.momentum
+        if groups["matrices"]:
+            self.parts.append(
+                Muon(groups["matrices"], config.learning_rate, 0.95 if momentum is None else momentum, decay)
+            )
+        if groups["others"] and config.optimizer == "sgd":
+            self.parts.append(
+                torch.optim.SGD(
+                    groups["others"], config.learning_rate, momentum=0.9 if momentum is None else momentum,
+                    nesterov=bool(momentum is None or momentum > 0), foreach=True,
+                )
+            )  # fmt: skip
+        elif groups["others"]:
+            self.parts.append(torch.optim.AdamW(groups["others"], config.learning_rate, fused=True))
+        self.base = [[g["lr"] for g in part.param_groups] for part in self.parts]
+
+    def step(self, factor: float) -> None:
+        """Move every weight at `factor` times its base learning rate, then clear the gradients."""
+        for part, rates in zip(self.parts, self.base, strict=True):
+            for group, rate in zip(part.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state as named tensors, for a checkpoint without pickle."""
+        found = {}
+        for i, part in enumerate(self.parts):
+            for j, state in part.state_dict()["state"].items():
+                for key, value in state.items():
+                    found[f"{i}.{j}.{key}"] = value
+        return found
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        for i, part in enumerate(self.parts):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                which, parameter, key = name.split(".")
+                if int(which) == i:
+                    state.setdefault(int(parameter), {})[key] = value
+            part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+
+def parameter_groups(
+    module: nn.Module, config: TrainConfig, rates: dict[str, float]
+) -> dict[str, list[dict[str, Any]]]:
+    """Parameters by what should move them: weight decay only on matrices and filters, Muon only where asked."""
+    embeddings = {
+        id(p)
+        for m in module.modules()
+        if isinstance(m, nn.Embedding | nn.EmbeddingBag)
+        for p in m.parameters(recurse=False)
+    }
+    groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
+    for name, p in module.named_parameters():
+        if not p.requires_grad:
+            continue
+        matrix = p.ndim in (2, 4) and id(p) not in embeddings and not name.startswith("heads.")
+        side = "matrices" if matrix and config.optimizer == "muon" else "others"
+        decay = (config.weight_decay or 0.0) if p.ndim >= 2 else 0.0
+        groups.setdefault((side, decay, rates.get(name, 1.0)), []).append(p)
+    found: dict[str, list[dict[str, Any]]] = {"matrices": [], "others": []}
+    for (side, decay, rate), parameters in groups.items():
+        peak = (config.learning_rate or 0.0) * rate
+        found[side].append({"params": parameters, "weight_decay": decay, "lr": peak})
+    return found
+
+
+class Average:
+    """Exponential moving average of the weights (and the running statistics as they are): what is evaluated."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.values = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards the weights; the decay grows from small, so that early weights are forgotten."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        state = module.state_dict()
+        floats = [n for n, v in self.values.items() if v.is_floating_point()]
+        torch._foreach_lerp_([self.values[n] for n in floats], [state[n] for n in floats], 1 - decay)
+        for name, value in self.values.items():
+            if not value.is_floating_point():
+                value.copy_(state[name])
