@@ -158,13 +158,12 @@ class Average:
     """Exponential moving average of the weights (and the running statistics as they are): what is evaluated."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay, self.steps = decay, 0
+        self.decay = decay
         self.values = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
-    def update(self, module: nn.Module) -> None:
-        """Move the average towards the weights; the decay grows from small, so that early weights are forgotten."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move the average towards the weights after `step` steps; the decay grows, so that the start is forgotten."""
+        decay = min(self.decay, (1 + step) / (10 + step))
         state = module.state_dict()
         floats = [n for n, v in self.values.items() if v.is_floating_point()]
         torch._foreach_lerp_([self.values[n] for n in floats], [state[n] for n in floats], 1 - decay)
