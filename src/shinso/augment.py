@@ -1,0 +1,89 @@
+"""Changes to whole batches of images that leave their meaning alone. B = rows, H, W = pixels, C = channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from .errors import SettingError, did_you_mean
+
+Augment = Callable[[Tensor, Generator], Tensor]
+
+
+def flip(images_BHWC: Tensor, generator: Generator) -> Tensor:
+    """Half of the images, drawn at random, mirrored left to right."""
+    chosen_B = torch.rand(len(images_BHWC), generator=generator) < 0.5
+    return torch.where(chosen_B[:, None, None, None], images_BHWC.flip(2), images_BHWC)
+
+
+def shift(images_BHWC: Tensor, generator: Generator, share: float = 1 / 14) -> Tensor:
+    """Every image moved by up to a fourteenth of its side (at least a pixel) each way; what enters is mirrored."""
+    rows, height, width, _ = images_BHWC.shape
+    y, x = max(1, round(height * share)), max(1, round(width * share))
+    down = torch.randint(-y, y + 1, (rows, 1), generator=generator) + torch.arange(height)
+    right = torch.randint(-x, x + 1, (rows, 1), generator=generator) + torch.arange(width)
+    row, column = mirrored(down, height), mirrored(right, width)
+    return images_BHWC[torch.arange(rows)[:, None, None], row[:, :, None], column[:, None, :]]
+
+
+def mirrored(index: Tensor, size: int) -> Tensor:
+    """Indices beyond the edge, reflected into it."""
+    last = max(1, size - 1)
+    return (last - (index.abs() % (2 * last) - last).abs()).clamp(max=size - 1)
+
+
+def brightness(images_BHWC: Tensor, generator: Generator, most: float = 0.2) -> Tensor:
+    """Every image darker or brighter by up to a fifth."""
+    factor = 1 + most * (2 * torch.rand(len(images_BHWC), 1, 1, 1, generator=generator) - 1)
+    return (images_BHWC * factor + 0.5).clamp_(0, 255).to(images_BHWC.dtype)
+
+
+def noise(images_BHWC: Tensor, generator: Generator, deviation: float = 8.0) -> Tensor:
+    """Normal noise added to every pixel."""
+    grain = torch.randn(images_BHWC.shape, generator=generator) * deviation
+    return (images_BHWC + grain + 0.5).clamp_(0, 255).to(images_BHWC.dtype)
+
+
+def rotate(images_BHWC: Tensor, generator: Generator, degrees: float = 15.0) -> Tensor:
+    """Every image turned by up to 15 degrees; what enters repeats the edge."""
+    rows, height, width, _ = images_BHWC.shape
+    angle = math.radians(degrees) * (2 * torch.rand(rows, generator=generator) - 1)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(rows)
+    turn = torch.stack([cos, -sin * height / width, zero, sin * width / height, cos, zero], 1).view(rows, 2, 3)
+    grid = F.affine_grid(turn, [rows, 1, height, width], align_corners=False)
+    turned = F.grid_sample(
+        images_BHWC.permute(0, 3, 1, 2).float(), grid, padding_mode="border", align_corners=False
+    )
+    return (turned.permute(0, 2, 3, 1) + 0.5).clamp(0, 255).to(images_BHWC.dtype)
+
+
+AUGMENTS: dict[str, Augment] = {
+    "flip": flip, "shift": shift, "brightness": brightness, "noise": noise, "rotate": rotate,
+}  # fmt: skip
+
+
+def augment(names: str | tuple[str, ...]) -> Augment:
+    """The named changes one after the other: `"flip+shift"`, `("flip", "shift")`; `"none"` changes nothing.
+
+    >>> images = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
+    >>> augment("flip+shift")(images, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 4, 4, 1])
+    """
+    if isinstance(names, str):
+        names = tuple(name.strip() for name in names.split("+"))
+    wanted = [name for name in names if name not in ("none", "")]
+    for name in wanted:
+        if name not in AUGMENTS:
+            raise SettingError(f"There is no augmentation {name!r}. {did_you_mean(name, AUGMENTS)}")
+    changes = [AUGMENTS[name] for name in wanted]
+
+    def change(images_BHWC: Tensor, generator: Generator) -> Tensor:
+        for one in changes:
+            images_BHWC = one(images_BHWC, generator)
+        return images_BHWC
+
+    return change
