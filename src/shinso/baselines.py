@@ -1,0 +1,295 @@
+"""What simple models reach on the same rows, so that the user sees what the network bought.
+
+n = rows, C = classes, F = features. Nothing here knows torch. A baseline never fails a run: one that does not apply or
+breaks is a row that says why. To add one, write its learner and add a line to `LEARNERS`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from .columns.base import Column, Values, missing_mask
+from .metrics import evaluate_predictions
+
+Array = NDArray[Any]
+MOST_ROWS = 20_000  # training rows that a baseline sees at most; its name says so
+FIRST_ROWS = 1_000  # fitted first, to foresee the time of more
+GROWTH = 4
+MOST_WORDS = 50_000
+SIDE = 16  # images are brought down to this many pixels a side
+MOST_LEVELS = 254  # categories that boosting can tell apart
+TEXT_SCALE = 3.0  # TF-IDF rows have length 1, small beside standardised numbers: this weakens their penalty 9 times
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The rows that a baseline learns from, or is measured on.
+
+    `inputs` holds raw values by column name. `target` (n,) is as `metrics.evaluate_predictions` takes the truth: a
+    category as int labels (-1 = no target), a number as raw values (NaN = no target).
+    """
+
+    inputs: Mapping[str, tuple[Column, Values]]
+    target: Array
+
+    def take(self, rows: Array) -> Part:
+        """Only these rows."""
+        inputs = {name: (column, values[rows]) for name, (column, values) in self.inputs.items()}
+        return Part(inputs=inputs, target=self.target[rows])
+
+    def known(self) -> Part:
+        """Only the rows that have a target."""
+        target = self.target
+        return self.take(np.flatnonzero(~np.isnan(target) if target.dtype.kind == "f" else target >= 0))
+
+
+Fitted = Callable[[Part], Array]  # a part to its predictions, as `evaluate_predictions` takes them
+Learner = Callable[[Part, int, int], Fitted]  # training rows, number of classes, seed
+
+
+class Unsuitable(ValueError):
+    """This baseline does not apply to these columns; the text says why."""
+
+
+def baselines(
+    kind: str, train: Part, test: Part, labels: Sequence[str] = (), *, seed: int = 0, seconds: float = 10.0
+) -> list[dict[str, Any]]:
+    """Fit the simple models that suit `kind` on `train` and measure them on `test`, within about `seconds`.
+
+    Gives rows {name, metrics, train_rows, seconds}, or {name, skipped} with the reason; `metrics` as
+    `evaluate_predictions` gives them. The first row, the constant prediction, is always measured. Every other one is
+    fitted on a small sample first, then on ever more rows as long as the next fit can be foreseen to end in time.
+    """
+    learners = LEARNERS.get(kind, {})
+    deadline = time.perf_counter() + seconds
+    train = train.known()
+    if not len(train.target):
+        return []
+    shuffled = train.take(np.random.default_rng(seed).permutation(len(train.target))[:MOST_ROWS])
+    found = []
+    for i, (name, learner) in enumerate(learners.items()):
+        budget = (deadline - time.perf_counter()) / (len(learners) - i)
+        if i == 0:
+            found.append(_measured(name, learner, kind, train, test, labels, seed))
+        elif budget <= 0:
+            found.append({"name": name, "skipped": "There was no time left."})
+        else:
+            found.append(_grown(name, learner, kind, shuffled, len(train.target), test, labels, seed, budget))
+    return found
+
+
+def _grown(
+    name: str, learner: Learner, kind: str, train: Part, available: int, test: Part, labels: Sequence[str], seed: int,
+    budget: float,
+) -> dict[str, Any]:  # fmt: skip
+    size, start, last = min(FIRST_ROWS, len(train.target)), time.perf_counter(), 0.0
+    while True:
+        row = _measured(name, learner, kind, train.take(np.arange(size)), test, labels, seed)
+        spent = time.perf_counter() - start
+        if "skipped" in row or size == len(train.target) or spent + (spent - last) * GROWTH > budget:
+            break
+        size, last = min(size * GROWTH, len(train.target)), spent
+    if size < available:
+        row["name"] = f"{name} ({size:,} training rows)"
+    return row
+
+
+def _measured(
+    name: str, learner: Learner, kind: str, train: Part, test: Part, labels: Sequence[str], seed: int
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a baseline that has not converged is measured as it is
+            prediction = learner(train, len(labels), seed)(test)
+    except (ValueError, MemoryError, np.linalg.LinAlgError) as error:
+        return {"name": name, "skipped": str(error).partition("\n")[0]}
+    seconds = time.perf_counter() - start
+    metrics = evaluate_predictions(kind, test.target, prediction, labels, seed)["metrics"]
+    return {"name": name, "metrics": metrics, "train_rows": len(train.target), "seconds": round(seconds, 3)}
+
+
+# ---------------------------------------------------------------- learners
+
+
+def shares(train: Part, classes: int, seed: int) -> Fitted:
+    """Always the shares of the classes among the training rows, so always the largest class."""
+    counts = np.bincount(train.target, minlength=classes)
+    return lambda part: np.tile(counts / counts.sum(), (len(part.target), 1))
+
+
+def mean(train: Part, classes: int, seed: int) -> Fitted:
+    """Always the mean of the training rows."""
+    middle = float(train.target.mean())
+    return lambda part: np.full(len(part.target), middle)
+
+
+def logistic(train: Part, classes: int, seed: int) -> Fitted:
+    """Logistic regression with the usual penalty."""
+    _several(train)
+    features = linear_features(train)
+    model = LogisticRegression(max_iter=200, random_state=seed).fit(features(train), train.target)
+    return lambda part: _columns(model.predict_proba(features(part)), model.classes_, classes)
+
+
+def ridge(train: Part, classes: int, seed: int) -> Fitted:
+    """Linear regression with the usual penalty."""
+    features = linear_features(train)
+    model = Ridge(random_state=seed).fit(features(train), train.target)
+    return lambda part: np.asarray(model.predict(features(part)))
+
+
+def boosted_classes(train: Part, classes: int, seed: int) -> Fitted:
+    """Gradient boosting over the numbers, categories and dates."""
+    _several(train)
+    features, categorical = boosting_features(train)
+    model = HistGradientBoostingClassifier(categorical_features=categorical, random_state=seed, early_stopping=False)
+    model.fit(features(train), train.target)
+    return lambda part: _columns(model.predict_proba(features(part)), model.classes_, classes)
+
+
+def boosted_number(train: Part, classes: int, seed: int) -> Fitted:
+    """Gradient boosting over the numbers, categories and dates."""
+    features, categorical = boosting_features(train)
+    model = HistGradientBoostingRegressor(categorical_features=categorical, random_state=seed, early_stopping=False)
+    model.fit(features(train), train.target)
+    return lambda part: np.asarray(model.predict(features(part)))
+
+
+LEARNERS: dict[str, dict[str, Learner]] = {
+    "category": {"majority class": shares, "logistic regression": logistic, "gradient boosting": boosted_classes},
+    "number": {"mean": mean, "ridge regression": ridge, "gradient boosting": boosted_number},
+}
+
+
+def _several(train: Part) -> None:
+    if len(np.unique(train.target)) < 2:
+        raise Unsuitable("The training rows it could see hold only one class.")
+
+
+def _columns(probabilities: Array, known: Array, classes: int) -> Array:
+    out = np.zeros((len(probabilities), classes))
+    out[:, known] = probabilities
+    return out
+
+
+# ---------------------------------------------------------------- features
+
+Block = Callable[[Values], Any]  # raw values to (n, F), dense or sparse
+
+
+def linear_features(train: Part) -> Callable[[Part], sp.csr_matrix]:
+    """Learn (n, F) features for a linear model: numbers, one-hot categories, TF-IDF of texts, small images."""
+    blocks: dict[str, Block] = {}
+    for name, (column, values) in train.inputs.items():
+        make = BLOCKS.get(column.kind)
+        if make is not None:
+            blocks[name] = make(column, values)
+    if not blocks:
+        raise Unsuitable("None of the given columns is a number, category, date, text or image.")
+    return lambda part: sp.csr_matrix(
+        sp.hstack([sp.csr_matrix(block(part.inputs[name][1])) for name, block in blocks.items()])
+    )
+
+
+def boosting_features(train: Part) -> tuple[Callable[[Part], Array], Array]:
+    """(n, F) features for boosting with NaN where missing, and (F,) which of them are categories."""
+    names = [name for name, (column, _) in train.inputs.items() if column.kind in ("number", "category", "datetime")]
+    if not names:
+        raise Unsuitable("None of the given columns is a number, category or date.")
+
+    def features(part: Part) -> Array:
+        return np.concatenate([_scalars(*part.inputs[name]) for name in names], axis=1)
+
+    categorical = []
+    for name in names:
+        column, values = train.inputs[name]
+        codes = _scalars(column, values)
+        few = column.kind == "category" and not (codes > MOST_LEVELS).any()
+        categorical += [few] * codes.shape[1]
+    return features, np.array(categorical)
+
+
+def _scalars(column: Column, values: Values) -> Array:
+    encoded = np.asarray(column.encode_many(values), np.float64).reshape(len(values), -1)
+    return np.where(encoded < 0, np.nan, encoded) if column.kind == "category" else encoded
+
+
+def _number_block(column: Column, values: Values) -> Block:
+    """Standardised numbers, the mean where missing, and a flag for it where any was missing."""
+    flagged = bool(missing_mask(values).any())
+
+    def block(values: Values) -> Array:
+        encoded = _scalars(column, values)
+        missing = np.isnan(encoded)
+        filled = np.clip(np.where(missing, 0.0, encoded), -10, 10)
+        return np.concatenate([filled, missing.any(1, keepdims=True)], axis=1) if flagged else filled
+
+    return block
+
+
+def _category_block(column: Column, values: Values) -> Block:
+    """One-hot codes; missing and unseen values have none."""
+    size = int(np.asarray(column.encode_many(values)).max(initial=0)) + 1
+
+    def block(values: Values) -> sp.csr_matrix:
+        codes = np.asarray(column.encode_many(values))
+        rows = np.flatnonzero((codes >= 0) & (codes < size))
+        return sp.csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=(len(codes), size))
+
+    return block
+
+
+def _text_block(column: Column, values: Values) -> Block:
+    """TF-IDF of words and pairs of words, or of runs of 1 to 3 characters where the language has few spaces."""
+    texts = _texts(values)
+    letters = sum(map(len, texts[:FIRST_ROWS]))
+    spaced = sum(text.count(" ") for text in texts[:FIRST_ROWS]) > 0.08 * letters
+    vectorizer = TfidfVectorizer(
+        analyzer="word" if spaced else "char", ngram_range=(1, 2) if spaced else (1, 3), sublinear_tf=True,
+        max_features=MOST_WORDS, token_pattern=r"(?u)\b\w+\b", dtype=np.float32,
+    ).fit(texts)  # fmt: skip
+    return lambda values: vectorizer.transform(_texts(values)) * TEXT_SCALE
+
+
+def _texts(values: Values) -> list[str]:
+    return ["" if value is None else str(value) for value in values]
+
+
+def _image_block(column: Column, values: Values) -> Block:
+    """The pixels of the image, brought down to a small size."""
+    return lambda values: np.stack([small_pixels(column.encode(value)) for value in values])
+
+
+def small_pixels(image_HWC: Array) -> Array:
+    """An image's pixels from -1 to 1, averaged down to at most 16 x 16, as one row.
+
+    >>> small_pixels(np.full((32, 32, 3), 255, np.uint8)).shape
+    (768,)
+    """
+    pixels = image_HWC.astype(np.float32) / 127.5 - 1
+    for axis in (0, 1):
+        size = pixels.shape[axis]
+        if size > SIDE:
+            starts = np.arange(SIDE) * size // SIDE
+            widths = np.diff(np.append(starts, size)).astype(np.float32)
+            shape = [-1 if i == axis else 1 for i in range(3)]
+            pixels = np.add.reduceat(pixels, starts, axis=axis) / widths.reshape(shape)
+    return pixels.reshape(-1)
+
+
+BLOCKS: dict[str, Callable[[Column, Values], Block]] = {
+    "number": _number_block, "datetime": _number_block, "category": _category_block, "text": _text_block,
+    "image": _image_block,
+}  # fmt: skip
