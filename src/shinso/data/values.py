@@ -1,0 +1,110 @@
+"""Between Arrow columns and the 1-D NumPy arrays that column types read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ..columns.base import Values, object_array
+from ..errors import DataError
+
+Rows = NDArray[np.int64]
+
+
+def to_values(array: pa.ChunkedArray, *, whole: bool, name: str) -> Values:
+    """An Arrow column to float64, int64, bool, datetime64[us] or object values.
+
+    `whole` says that the column, of which `array` may be a part, has no missing value: only then may the result
+    be int64 or bool, so that every part of a column has the same type.
+    """
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        array, kind = array.cast(kind.value_type), kind.value_type
+    if pa.types.is_null(kind):
+        return np.full(len(array), np.nan)
+    if pa.types.is_boolean(kind):
+        return array.to_numpy() if whole else object_array(array.to_pylist())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _numbers(array, whole=whole)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _times(array)
+    if pa.types.is_duration(kind):
+        return np.asarray(array.cast(pa.duration("us")).to_numpy(), "float64") / 1e6
+    if pa.types.is_time(kind):
+        return object_array([None if value is None else value.isoformat() for value in array.to_pylist()])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _lists(array)
+    if pa.types.is_struct(kind):
+        return _structs(array, name)
+    return object_array(array.to_pylist())
+
+
+def _numbers(array: pa.ChunkedArray, *, whole: bool) -> Values:
+    if whole and pa.types.is_integer(array.type) and array.type != pa.uint64():
+        return np.asarray(array.to_numpy(), np.int64)
+    values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+    infinite = np.isinf(values)
+    return np.where(infinite, np.nan, values) if infinite.any() else values
+
+
+def _times(array: pa.ChunkedArray) -> Values:
+    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
+        array = pc.local_timestamp(array)  # hours and weekdays mean what the clock on the wall said
+    return np.asarray(array.cast(pa.timestamp("us"), safe=False).to_numpy(), "datetime64[us]")
+
+
+def _lists(array: pa.ChunkedArray) -> Values:
+    kind = array.type.value_type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    values = array.to_pylist()
+    if numeric:
+        return object_array([None if v is None else np.asarray(v, np.float64) for v in values])
+    return object_array(values)
+
+
+def _structs(array: pa.ChunkedArray, name: str) -> Values:
+    """Structs as image data sets keep them: {"bytes": ..., "path": ...}."""
+    fields = [array.type.field(i).name for i in range(array.type.num_fields)]
+    if "bytes" not in fields:
+        raise DataError(
+            f"Column {name!r} holds nested records with the fields {fields}. Expected one value in each row. "
+            f"Flatten it first, as in SELECT {name}.{fields[0] if fields else 'field'} FROM ...;"
+        )
+    return object_array([None if value is None else value["bytes"] for value in array.to_pylist()])
+
+
+def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
+    """`array[rows]`, touching only the chunks that hold those rows (Arrow's own `take` may join all chunks)."""
+    if array.num_chunks <= 1:
+        return array.take(pa.array(rows))
+    order = np.argsort(rows, kind="stable")
+    ends = np.cumsum([len(chunk) for chunk in array.chunks])
+    cuts = np.searchsorted(rows[order], ends)
+    parts, start = [], 0
+    for chunk, cut, end in zip(array.chunks, cuts, ends, strict=True):
+        if cut > start:
+            parts.append(chunk.take(pa.array(rows[order[start:cut]] - (end - len(chunk)))))
+        start = cut
+    if not parts:
+        return pa.chunked_array([], array.type)
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    joined = pa.concat_arrays(parts)
+    return pa.chunked_array([joined if _in_order(order) else joined.take(pa.array(inverse))])
+
+
+def _in_order(order: Rows) -> bool:
+    return len(order) == 0 or bool(np.array_equal(order, np.arange(len(order))))
+
+
+def to_arrow(values: Sequence[Any]) -> pa.Array | None:
+    """Python values to an Arrow array, or None for what Arrow cannot hold (images, arrays of differing shapes)."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        return None
