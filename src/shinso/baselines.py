@@ -1,7 +1,7 @@
 """What simple models reach on the same rows, so that the user sees what the network bought.
 
-n = rows, C = classes, F = features. Nothing here knows torch. A baseline never fails a run: one that does not apply or
-breaks is a row that says why. To add one, write its learner and add a line to `LEARNERS`.
+n = rows, C = classes, F = features. Nothing here knows torch. A baseline never fails a run: one that does not
+apply or breaks is a row that says why. To add one, write its learner and add a line to `LEARNERS`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ GROWTH = 4
 MOST_WORDS = 50_000
 SIDE = 16  # images are brought down to this many pixels a side
 MOST_LEVELS = 254  # categories that boosting can tell apart
-TEXT_SCALE = 3.0  # TF-IDF rows have length 1, small beside standardised numbers: this weakens their penalty 9 times
+TEXT_SCALE = (
+    3.0  # TF-IDF rows have length 1, small beside standardised numbers: this weakens their penalty 9 times
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """The rows that a baseline learns from, or is measured on.
 
-    `inputs` holds raw values by column name. `target` (n,) is as `metrics.evaluate_predictions` takes the truth: a
-    category as int labels (-1 = no target), a number as raw values (NaN = no target).
+    `inputs` holds raw values by column name. `target` (n,) is as `metrics.evaluate_predictions` takes the
+    truth: a category as int labels (-1 = no target), a number as raw values (NaN = no target).
     """
 
     inputs: Mapping[str, tuple[Column, Values]]
@@ -68,8 +70,9 @@ def baselines(
     """Fit the simple models that suit `kind` on `train` and measure them on `test`, within about `seconds`.
 
     Gives rows {name, metrics, train_rows, seconds}, or {name, skipped} with the reason; `metrics` as
-    `evaluate_predictions` gives them. The first row, the constant prediction, is always measured. Every other one is
-    fitted on a small sample first, then on ever more rows as long as the next fit can be foreseen to end in time.
+    `evaluate_predictions` gives them. The first row, the constant prediction, is always measured. Every other
+    one is fitted on a small sample first, then on ever more rows as long as the next fit can be foreseen to
+    end in time.
     """
     learners = LEARNERS.get(kind, {})
     deadline = time.perf_counter() + seconds
@@ -90,8 +93,8 @@ def baselines(
 
 
 def _grown(
-    name: str, learner: Learner, kind: str, train: Part, available: int, test: Part, labels: Sequence[str], seed: int,
-    budget: float,
+    name: str, learner: Learner, kind: str, train: Part, available: int, test: Part, labels: Sequence[str],
+    seed: int, budget: float,
 ) -> dict[str, Any]:  # fmt: skip
     size, start, last = min(FIRST_ROWS, len(train.target)), time.perf_counter(), 0.0
     while True:
@@ -154,7 +157,9 @@ def boosted_classes(train: Part, classes: int, seed: int) -> Fitted:
     """Gradient boosting over the numbers, categories and dates."""
     _several(train)
     features, categorical = boosting_features(train)
-    model = HistGradientBoostingClassifier(categorical_features=categorical, random_state=seed, early_stopping=False)
+    model = HistGradientBoostingClassifier(
+        categorical_features=categorical, random_state=seed, early_stopping=False
+    )
     model.fit(features(train), train.target)
     return lambda part: _columns(model.predict_proba(features(part)), model.classes_, classes)
 
@@ -162,13 +167,19 @@ def boosted_classes(train: Part, classes: int, seed: int) -> Fitted:
 def boosted_number(train: Part, classes: int, seed: int) -> Fitted:
     """Gradient boosting over the numbers, categories and dates."""
     features, categorical = boosting_features(train)
-    model = HistGradientBoostingRegressor(categorical_features=categorical, random_state=seed, early_stopping=False)
+    model = HistGradientBoostingRegressor(
+        categorical_features=categorical, random_state=seed, early_stopping=False
+    )
     model.fit(features(train), train.target)
     return lambda part: np.asarray(model.predict(features(part)))
 
 
 LEARNERS: dict[str, dict[str, Learner]] = {
-    "category": {"majority class": shares, "logistic regression": logistic, "gradient boosting": boosted_classes},
+    "category": {
+        "majority class": shares,
+        "logistic regression": logistic,
+        "gradient boosting": boosted_classes,
+    },
     "number": {"mean": mean, "ridge regression": ridge, "gradient boosting": boosted_number},
 }
 
@@ -190,7 +201,7 @@ Block = Callable[[Values], Any]  # raw values to (n, F), dense or sparse
 
 
 def linear_features(train: Part) -> Callable[[Part], sp.csr_matrix]:
-    """Learn (n, F) features for a linear model: numbers, one-hot categories, TF-IDF of texts, small images."""
+    """Learn (n, F) features for a linear model: numbers, one-hot categories, TF-IDF, small images."""
     blocks: dict[str, Block] = {}
     for name, (column, values) in train.inputs.items():
         make = BLOCKS.get(column.kind)
@@ -205,7 +216,11 @@ def linear_features(train: Part) -> Callable[[Part], sp.csr_matrix]:
 
 def boosting_features(train: Part) -> tuple[Callable[[Part], Array], Array]:
     """(n, F) features for boosting with NaN where missing, and (F,) which of them are categories."""
-    names = [name for name, (column, _) in train.inputs.items() if column.kind in ("number", "category", "datetime")]
+    names = [
+        name
+        for name, (column, _) in train.inputs.items()
+        if column.kind in ("number", "category", "datetime")
+    ]
     if not names:
         raise Unsuitable("None of the given columns is a number, category or date.")
 
@@ -252,7 +267,7 @@ def _category_block(column: Column, values: Values) -> Block:
 
 
 def _text_block(column: Column, values: Values) -> Block:
-    """TF-IDF of words and pairs of words, or of runs of 1 to 3 characters where the language has few spaces."""
+    """TF-IDF of words and pairs of words; of runs of 1 to 3 characters where spaces are rare."""
     texts = _texts(values)
     letters = sum(map(len, texts[:FIRST_ROWS]))
     spaced = sum(text.count(" ") for text in texts[:FIRST_ROWS]) > 0.08 * letters

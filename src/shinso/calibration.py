@@ -1,4 +1,4 @@
-"""Predictions that mean what they say: probabilities by temperature, intervals and sets by split conformal prediction.
+"""Predictions that mean what they say: calibrated probabilities, conformal intervals and sets.
 
 n = rows, C = classes. Fitted on validation rows, which the network was not trained on.
 """
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 COVERAGE = 0.9
+BAND_ROWS = 200  # validation rows that an interval width is read from at least, where there are more
+MOST_BANDS = 8
 _SMALLEST = 1e-12
 
 
@@ -22,15 +24,17 @@ _SMALLEST = 1e-12
 class Calibration:
     """What validation rows taught about a run's predictions of one column. Plain data, JSON round trip.
 
-    `temperature` divides the logits (Guo et al., 2017); 1 leaves probabilities as they are. `width` is the half width
-    of an interval around a number, `threshold` the least probability of a class in a set; both hold the truth with at
-    least probability `coverage` for new rows like the validation rows, and are None where too few rows were given.
+    `temperature` divides the logits (Guo et al., 2017); 1 leaves probabilities as they are. `widths` are half
+    widths of intervals around a number, one for each band of predictions between `edges`, `threshold` the
+    least probability of a class in a set; both hold the truth with at least probability `coverage` for new
+    rows like the validation rows. () and None where too few rows were given.
     """
 
     rows: int = 0
     temperature: float = 1.0
     coverage: float = COVERAGE
-    width: float | None = None
+    edges: tuple[float, ...] = ()
+    widths: tuple[float, ...] = ()
     threshold: float | None = None
 
     def apply(self, probabilities: NDArray[Any]) -> Floats:
@@ -40,17 +44,25 @@ class Calibration:
         [0.75, 0.25]
         """
         given = np.asarray(probabilities, np.float64)
-        return given if self.temperature == 1.0 else _soften(given, self.temperature)
+        return given if self.temperature == 1.0 else np.exp(_soften(_logits(given), self.temperature))
 
     def interval(self, prediction: NDArray[Any]) -> tuple[Floats, Floats] | None:
-        """The low and high end, each (n,), that hold the true number with probability `coverage`; None if unknown."""
-        if self.width is None:
+        """The low and the high end, each (n,), that hold the true number with probability `coverage`.
+
+        None where too few validation rows were given to say.
+
+        >>> low, high = Calibration(edges=(10.0,), widths=(1.0, 5.0)).interval(np.array([4.0, 40.0]))
+        >>> low.tolist(), high.tolist()
+        ([3.0, 35.0], [5.0, 45.0])
+        """
+        if not self.widths:
             return None
         middle = np.asarray(prediction, np.float64)
-        return middle - self.width, middle + self.width
+        width = np.asarray(self.widths)[np.searchsorted(self.edges, middle, side="right")]
+        return middle - width, middle + width
 
     def sets(self, probabilities: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """(..., C) which classes are still possible, given calibrated probabilities; the likeliest always is."""
+        """(..., C) which classes are possible, given calibrated probabilities; the likeliest always is."""
         if self.threshold is None:
             return None
         given = np.asarray(probabilities, np.float64)
@@ -63,14 +75,17 @@ class Calibration:
     @classmethod
     def restore(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(**data)
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        return cls(**values)
 
 
-def calibrate(kind: str, truth: NDArray[Any], prediction: NDArray[Any], *, coverage: float = COVERAGE) -> Calibration:
+def calibrate(
+    kind: str, truth: NDArray[Any], prediction: NDArray[Any], *, coverage: float = COVERAGE
+) -> Calibration:
     """Fit on validation rows: `truth` and `prediction` as `metrics.evaluate_predictions` takes them.
 
-    A category gets a temperature and a threshold, a number or datetime (in its own unit; days) a width; other kinds
-    get a calibration that changes nothing.
+    A category gets a temperature and a threshold, a number gets interval widths; other kinds get a
+    calibration that changes nothing.
     """
     if kind == "category":
         return calibrate_classes(truth, prediction, coverage=coverage)
@@ -82,33 +97,59 @@ def calibrate(kind: str, truth: NDArray[Any], prediction: NDArray[Any], *, cover
 def calibrate_classes(
     truth_n: NDArray[Any], probabilities_nC: NDArray[Any], *, coverage: float = COVERAGE
 ) -> Calibration:
-    """A temperature, kept only where it lowers the log loss, and the threshold of class sets (Sadinle et al., 2019)."""
+    """A temperature, kept only where it lowers the log loss, and the threshold of sets.
+
+    Guo et al. (2017), Sadinle et al. (2019). The targets of the fit are smoothed by 1 / (n + 2) (Platt, 1999),
+    so that few rows without a mistake do not make the network certain.
+    """
     known = (np.asarray(truth_n) >= 0) & np.isfinite(probabilities_nC).all(-1)
-    truth = np.asarray(truth_n)[known]
-    given = np.asarray(probabilities_nC, np.float64)[known]
-    if not len(truth):
+    truth = np.asarray(truth_n)[known].astype(np.int64)
+    logits = _logits(np.asarray(probabilities_nC, np.float64)[known])
+    n = len(truth)
+    if n == 0:
         return Calibration(coverage=coverage)
-    before = _log_loss(truth, given)
-    temperature = math.exp(golden_section(lambda t: _log_loss(truth, _soften(given, math.exp(t))), -3.0, 3.0))
-    if not _log_loss(truth, _soften(given, temperature)) < before:
-        temperature = 1.0
-    calibrated = given if temperature == 1.0 else _soften(given, temperature)
-    worst = conformal_quantile(1 - calibrated[np.arange(len(truth)), truth], coverage)
-    threshold = None if worst is None else 1 - worst
-    return Calibration(rows=len(truth), temperature=temperature, coverage=coverage, threshold=threshold)
+    smoothing = 1 / (n + 2)
+    found = golden_section(lambda t: _log_loss(truth, _soften(logits, math.exp(t)), smoothing), -3.0, 3.0)
+    softened = _soften(logits, math.exp(found))
+    kept = _log_loss(truth, softened) < _log_loss(truth, logits)
+    probabilities = np.exp(softened if kept else logits)
+    worst = conformal_quantile(1 - probabilities[np.arange(n), truth], coverage)
+    return Calibration(
+        rows=n,
+        temperature=math.exp(found) if kept else 1.0,
+        coverage=coverage,
+        threshold=None if worst is None else 1 - worst,
+    )
 
 
 def calibrate_numbers(
     truth_n: NDArray[Any], prediction_n: NDArray[Any], *, coverage: float = COVERAGE
 ) -> Calibration:
-    """The half width of split conformal intervals (Lei et al., 2018)."""
-    error = np.abs(np.asarray(truth_n, np.float64) - np.asarray(prediction_n, np.float64))
-    error = error[np.isfinite(error)]
-    return Calibration(rows=len(error), coverage=coverage, width=conformal_quantile(error, coverage))
+    """Half widths of split conformal intervals (Lei et al., 2018), one a band of predictions (Vovk, 2003).
+
+    Large numbers are often less certain than small ones; bands let their intervals be wider.
+    """
+    prediction = np.asarray(prediction_n, np.float64)
+    error = np.abs(np.asarray(truth_n, np.float64) - prediction)
+    known = np.isfinite(error)
+    prediction, error = prediction[known], error[known]
+    bands = min(MOST_BANDS, max(1, len(error) // BAND_ROWS))
+    edges = np.unique(np.quantile(prediction, np.arange(1, bands) / bands)) if bands > 1 else np.empty(0)
+    band = np.searchsorted(edges, prediction, side="right")
+    widths = [conformal_quantile(error[band == b], coverage) for b in range(len(edges) + 1)]
+    if None in widths:
+        whole = conformal_quantile(error, coverage)
+        edges, widths = np.empty(0), [] if whole is None else [whole]
+    return Calibration(
+        rows=len(error),
+        coverage=coverage,
+        edges=tuple(edges.tolist()),
+        widths=tuple(width for width in widths if width is not None),
+    )
 
 
 def conformal_quantile(scores_n: NDArray[Any], coverage: float) -> float | None:
-    """The score that a new row exceeds with probability at most 1 - `coverage`; None where n is too small to say.
+    """The score that a new row exceeds with probability at most 1 - `coverage`; None where n is too small.
 
     It is the ceil((n + 1) coverage)-th smallest, which makes the promise hold for every n.
 
@@ -122,7 +163,11 @@ def conformal_quantile(scores_n: NDArray[Any], coverage: float) -> float | None:
 
 
 def golden_section(function: Callable[[float], float], low: float, high: float, steps: int = 40) -> float:
-    """Where `function`, which has one valley between `low` and `high`, is lowest (Kiefer, 1953)."""
+    """Where `function`, which has one valley between `low` and `high`, is lowest (Kiefer, 1953).
+
+    >>> round(golden_section(lambda x: (x - 1) ** 2, -3.0, 3.0), 6)
+    1.0
+    """
     ratio = (math.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = function(left), function(right)
@@ -138,12 +183,18 @@ def golden_section(function: Callable[[float], float], low: float, high: float, 
     return (low + high) / 2
 
 
-def _soften(probabilities: Floats, temperature: float) -> Floats:
-    logits = np.log(np.maximum(probabilities, _SMALLEST)) / temperature
-    raised = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(raised / raised.sum(-1, keepdims=True))
+def _logits(probabilities: Floats) -> Floats:
+    return np.log(np.maximum(probabilities, _SMALLEST))
 
 
-def _log_loss(truth_n: NDArray[Any], probabilities_nC: Floats) -> float:
-    given = probabilities_nC[np.arange(len(truth_n)), truth_n]
-    return float(-np.log(np.maximum(given, _SMALLEST)).mean())
+def _soften(logits: Floats, temperature: float) -> Floats:
+    """Log probabilities at `temperature`."""
+    scaled = logits / temperature
+    scaled = scaled - scaled.max(-1, keepdims=True)
+    return np.asarray(scaled - np.log(np.exp(scaled).sum(-1, keepdims=True)))
+
+
+def _log_loss(truth_n: NDArray[np.int64], log_probabilities_nC: Floats, smoothing: float = 0.0) -> float:
+    true = log_probabilities_nC[np.arange(len(truth_n)), truth_n]
+    smoothed = (1 - smoothing) * true + smoothing * log_probabilities_nC.mean(-1) if smoothing else true
+    return float(-smoothed.mean())

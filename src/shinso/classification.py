@@ -28,6 +28,7 @@ from .intervals import (
 
 Array = NDArray[Any]
 BINS = 15
+MOST_SHOWN = 100  # classes of a confusion table
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,25 @@ def f1_positive(counts: Counts) -> Floats:
 
 Metric = Callable[[Counts], Floats]
 OF_COUNTS: dict[str, Metric] = {
-    "balanced_accuracy": balanced_accuracy, "precision": precision_macro, "recall": recall_macro, "f1": f1_macro,
-}  # fmt: skip
-OF_TWO_CLASSES: dict[str, Metric] = {"balanced_accuracy": balanced_accuracy, "f1": f1_positive, "f1_macro": f1_macro}
+    "balanced_accuracy": balanced_accuracy,
+    "precision": precision_macro,
+    "recall": recall_macro,
+    "f1": f1_macro,
+}
+OF_TWO_CLASSES: dict[str, Metric] = {
+    "balanced_accuracy": balanced_accuracy,
+    "f1": f1_positive,
+    "f1_macro": f1_macro,
+}
 
 
 def classification(
-    truth_n: Array, prediction_nC: Array, labels: tuple[str, ...], rng: np.random.Generator, *, intervals: bool
+    truth_n: Array,
+    prediction_nC: Array,
+    labels: tuple[str, ...],
+    rng: np.random.Generator,
+    *,
+    intervals: bool,
 ) -> dict[str, Any]:
     """Metrics, confusion table, row per class and reliability bins, as plain JSON data."""
     rows = _rows(truth_n, prediction_nC)
@@ -103,7 +116,7 @@ def classification(
         bins = _reliability(rows, binned)
     return {
         "metrics": {name: _plain(estimate, intervals=intervals) for name, estimate in estimates.items()},
-        "confusion": {"labels": list(labels), "counts": table_CC.tolist()},
+        "confusion": _confusion(table_CC),
         "classes": _classes(table_CC, labels),
         "reliability": bins,
         "labels": list(labels),
@@ -112,7 +125,7 @@ def classification(
 
 
 def roc_auc(rows: Rows) -> Estimate:
-    """Area under the ROC curve; of many classes the mean of one class against the rest, over those that are there."""
+    """Area under the ROC curve; of many classes the mean over those that are there, each against the rest."""
     size = rows.probabilities_nC.shape[1]
     counts = np.bincount(rows.truth_n, minlength=size)
     n = len(rows.truth_n)
@@ -134,7 +147,7 @@ def log_losses(rows: Rows) -> Floats:
 
 
 def brier_scores(rows: Rows) -> Floats:
-    """(n,) squared distance between the probabilities and the truth; halved for two classes, as is the custom."""
+    """(n,) squared distance between probabilities and truth; halved for two classes, as is the custom."""
     size = rows.probabilities_nC.shape[1]
     given = rows.probabilities_nC[np.arange(len(rows.truth_n)), rows.truth_n]
     squared = np.einsum("nc,nc->n", rows.probabilities_nC, rows.probabilities_nC) - 2 * given + 1
@@ -150,11 +163,14 @@ def _rows(truth_n: Array, prediction_nC: Array) -> Rows:
 
 
 def _of_counts(table_CC: Array, rng: np.random.Generator, *, intervals: bool) -> dict[str, Estimate]:
-    point = Counts(np.diag(table_CC).astype(float), table_CC.sum(1).astype(float), table_CC.sum(0).astype(float))
+    point = Counts(
+        np.diag(table_CC).astype(float), table_CC.sum(1).astype(float), table_CC.sum(0).astype(float)
+    )
     resampled = Counts(*resample_table(table_CC, rng)) if intervals else None
     two = len(table_CC) == 2
     found = {
-        name: _of_count(metric, point, resampled) for name, metric in (OF_TWO_CLASSES if two else OF_COUNTS).items()
+        name: _of_count(metric, point, resampled)
+        for name, metric in (OF_TWO_CLASSES if two else OF_COUNTS).items()
     }
     if two:
         right, truth, predicted = (int(part[1]) for part in (point.right, point.truth, point.predicted))
@@ -179,7 +195,9 @@ def _of_count(metric: Metric, point: Counts, resampled: Counts | None) -> Estima
     return percentiles(value, metric(resampled))
 
 
-def _of_probabilities(rows: Rows, binned: Array, rng: np.random.Generator, *, intervals: bool) -> dict[str, Estimate]:
+def _of_probabilities(
+    rows: Rows, binned: Array, rng: np.random.Generator, *, intervals: bool
+) -> dict[str, Estimate]:
     losses_nK = np.stack([log_losses(rows), brier_scores(rows)], 1)
     confidence, right = _confidence(rows)
     gaps = np.zeros((len(binned), BINS))
@@ -187,7 +205,11 @@ def _of_probabilities(rows: Rows, binned: Array, rng: np.random.Generator, *, in
     values = losses_nK.mean(0)
     error = float(np.abs(gaps.sum(0)).sum() / len(binned))
     if not intervals:
-        return {"log_loss": Estimate(values[0]), "brier": Estimate(values[1]), "calibration_error": Estimate(error)}
+        return {
+            "log_loss": Estimate(values[0]),
+            "brier": Estimate(values[1]),
+            "calibration_error": Estimate(error),
+        }
     sums_BK = resample_sums(np.concatenate([losses_nK, gaps], 1), rng) / len(binned)
     errors_B = np.abs(sums_BK[:, 2:]).sum(1)
     return {
@@ -224,7 +246,15 @@ def _reliability(rows: Rows, binned: Array) -> list[dict[str, Any]]:
     for b in np.flatnonzero(counts):
         share = proportion(round(float(held[b])), int(counts[b]))
         claim = float(claimed[b] / counts[b])
-        found.append({"count": int(counts[b]), "claimed": claim, "held": share.value, "low": share.low, "high": share.high})
+        found.append(
+            {
+                "count": int(counts[b]),
+                "claimed": claim,
+                "held": share.value,
+                "low": share.low,
+                "high": share.high,
+            }
+        )
     return found
 
 
@@ -247,6 +277,16 @@ def _plain(estimate: Estimate, *, intervals: bool) -> dict[str, Any]:
     return estimate.to_dict() if intervals else Estimate(value, reason=estimate.reason).to_dict()
 
 
+def _confusion(table_CC: Array) -> dict[str, Any]:
+    """All counts, or of very many classes only the pairs that are confused most: [truth, predicted, rows]."""
+    if len(table_CC) <= MOST_SHOWN:
+        return {"counts": table_CC.tolist()}
+    wrong_CC = table_CC * ~np.eye(len(table_CC), dtype=bool)
+    most = np.argsort(-wrong_CC, axis=None, kind="stable")[:MOST_SHOWN]
+    pairs = [(*divmod(int(i), len(table_CC)), int(wrong_CC.flat[i])) for i in most if wrong_CC.flat[i]]
+    return {"pairs": pairs}
+
+
 def _share(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.zeros_like(whole, dtype=np.float64), where=whole > 0)
 
@@ -254,4 +294,5 @@ def _share(part: Floats, whole: Floats) -> Floats:
 def _mean(values: Floats, there: NDArray[np.bool_]) -> Floats:
     count = there.sum(-1)
     total = np.where(there, values, 0.0).sum(-1)
-    return np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0)
+    means: Floats = np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0)
+    return means

@@ -1,7 +1,7 @@
 """How sure a measured number is: 95% intervals, exact where they exist and resampled where not.
 
-n = rows, B = resamples, K = statistics. Everything here is plain NumPy, takes its own generator and gives numbers
-that JSON can hold: what cannot be known is None, with the reason beside it.
+n = rows, B = resamples, K = statistics. Everything here is plain NumPy, takes its own generator and gives
+numbers that JSON can hold: what cannot be known is None, with the reason beside it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data: `value`, `low`, `high`, `method`, and `reason` where there is one."""
-        data: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high, "method": self.method}
+        data: dict[str, Any] = {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "method": self.method,
+        }
         return data | {"reason": self.reason} if self.reason else data
 
 
@@ -96,8 +101,8 @@ def _grouped(statistics_nK: Floats, rng: np.random.Generator, block: int) -> Flo
 def resample_table(table: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     """Resampled margins of a (C, C) table of counts: diagonal, row sums, column sums, each (B, C).
 
-    Drawing rows with replacement and counting them is one multinomial draw over the cells, so this costs nothing
-    per row.
+    Drawing rows with replacement and counting them is one multinomial draw over the cells, so this costs
+    nothing per row.
     """
     rows, columns = np.nonzero(table)
     cells = table[rows, columns]
@@ -120,8 +125,8 @@ def _sum_by(values_BK: Floats, key_K: NDArray[np.int64], size: int) -> Floats:
 def percentiles(value: float, resampled_B: Floats, *, centred: bool = False) -> Estimate:
     """The percentile interval of `value`, from what resampling gave.
 
-    `centred` moves the resampled values so that their mean is `value`: for a measure such as calibration error
-    whose resampled values are all too large.
+    `centred` moves the resampled values so that their mean is `value`: for a measure such as calibration
+    error whose resampled values are all too large.
     """
     known = resampled_B[np.isfinite(resampled_B)]
     if finite(value) is None:
@@ -178,8 +183,8 @@ def area_under_roc(positive_n: NDArray[np.bool_], score_n: Floats) -> tuple[floa
 def area_estimate(area: float, influence_n: Floats, rarest: int) -> Estimate:
     """The interval of an area between 0 and 1, on the logit scale so that it stays inside.
 
-    `rarest` is the number of rows of the rarest class; where the classes separate fully, it alone says how far the
-    area can be trusted.
+    `rarest` is the number of rows of the rarest class; where the classes separate fully, it alone says how
+    far the area can be trusted.
     """
     if not math.isfinite(area):
         return unknown("The rows hold only one class.")

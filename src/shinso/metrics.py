@@ -2,9 +2,9 @@
 
 n = rows, C = classes, K = statistics, B = resamples (a leading axis that every function of sums accepts).
 
-A kind is measured in two steps. `statistics` turn rows into sums that simply add up over batches (so a stream of
-batches needs no more memory than one), and a metric is a function of those sums. To add a metric, write that function
-and add its line to the table of its kind; the interval comes with it.
+A kind is measured in two steps. `statistics` turn rows into sums that simply add up over batches (so a stream
+of batches needs no more memory than one), and a metric is a function of those sums. To add a metric, write
+that function and add its line to the table of its kind; the interval comes with it.
 
 >>> import numpy as np
 >>> result = evaluate_predictions("number", np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))
@@ -30,7 +30,7 @@ Metric = Callable[[Sums], Floats]  # sums -> (...): the value, NaN where it is n
 SHOWN_POINTS = 1500  # pairs of truth and prediction kept for the plot
 
 
-# ---------------------------------------------------------------- number, datetime, series, image: errors of numbers
+# ---------------------------------------------------------------- number, datetime, series, image
 
 
 def mean_squared_error(sums: Sums) -> Floats:
@@ -49,7 +49,7 @@ def mean_absolute_error(sums: Sums) -> Floats:
 
 
 def r2(sums: Sums) -> Floats:
-    """Share of the target's variance that the prediction explains; not defined where the target is constant."""
+    """Share of the target's variance that the prediction explains; undefined for a constant target."""
     spread = sums["truth_squared"] - sums["truth"] ** 2 / np.maximum(sums["count"], 1)
     spread = np.where(spread > 1e-12 * np.maximum(sums["truth_squared"], 1e-300), spread, np.nan)
     return np.asarray(1 - sums["squared"] / spread)
@@ -111,11 +111,19 @@ def number_statistics(truth_n: Array, prediction_n: Array, labels: Sequence[str]
     truth, error = _numbers(truth_n, prediction_n)
     centred = truth - truth.mean() if len(truth) else truth
     one = np.ones(len(truth))
-    return {"count": one, "squared": error**2, "absolute": np.abs(error), "truth": centred, "truth_squared": centred**2}
+    return {
+        "count": one,
+        "squared": error**2,
+        "absolute": np.abs(error),
+        "truth": centred,
+        "truth_squared": centred**2,
+    }
 
 
-def array_statistics(truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()) -> dict[str, Floats]:
-    """Per-row sums of the errors of series or images: one row is one array, NaN in the truth counts nothing."""
+def array_statistics(
+    truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()
+) -> dict[str, Floats]:
+    """Per-row sums of the errors of series or images, one array a row; NaN in the truth counts nothing."""
     rows = np.array([_array_row(t, p) for t, p in zip(truth, prediction, strict=True)]).reshape(-1, 3)
     return {"count": rows[:, 0], "squared": rows[:, 1], "absolute": rows[:, 2]}
 
@@ -132,7 +140,9 @@ def labels_statistics(truth_nC: Array, prediction_nC: Array, labels: Sequence[st
     }  # fmt: skip
 
 
-def text_statistics(truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()) -> dict[str, Floats]:
+def text_statistics(
+    truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()
+) -> dict[str, Floats]:
     """Per-row sums of the differences between two texts."""
     pairs = [(t, p or "") for t, p in zip(truth, prediction, strict=True) if t is not None]
     edits = np.array([edit_distance(t, p) for t, p in pairs], np.float64)
@@ -141,10 +151,14 @@ def text_statistics(truth: Sequence[Any], prediction: Sequence[Any], labels: Seq
     return {"edits": edits, "characters": characters, "exact": exact, "count": np.ones(len(pairs))}
 
 
-def mask_statistics(truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()) -> dict[str, Floats]:
+def mask_statistics(
+    truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()
+) -> dict[str, Floats]:
     """Per-image counts of pixels by class; 255 in the truth counts nothing."""
     size = max(len(labels), 1)
-    rows = np.array([_mask_row(np.asarray(t), np.asarray(p), size) for t, p in zip(truth, prediction, strict=True)])
+    rows = np.array(
+        [_mask_row(np.asarray(t), np.asarray(p), size) for t, p in zip(truth, prediction, strict=True)]
+    )
     rows = rows.reshape(-1, 3, size).astype(np.float64)
     return {"both": rows[:, 0], "truth": rows[:, 1], "predicted": rows[:, 2], "count": np.ones(len(rows))}
 
@@ -179,16 +193,30 @@ METRICS: dict[str, dict[str, Metric]] = {
     "mask": {"mean_iou": mean_iou, "pixel_accuracy": pixel_accuracy},
 }
 STATISTICS: dict[str, Callable[[Any, Any, Sequence[str]], dict[str, Floats]]] = {
-    "number": number_statistics, "datetime": number_statistics, "series": array_statistics, "image": array_statistics,
-    "labels": labels_statistics, "text": text_statistics, "mask": mask_statistics,
-}  # fmt: skip
-PROPORTIONS = {"subset_accuracy": "exact", "exact_match": "exact"}  # metrics that are a share of independent rows
+    "number": number_statistics,
+    "datetime": number_statistics,
+    "series": array_statistics,
+    "image": array_statistics,
+    "labels": labels_statistics,
+    "text": text_statistics,
+    "mask": mask_statistics,
+}
+SHARES = ("subset_accuracy", "exact_match")  # of independent rows, so their interval is exact
 MAIN = {
     "category": "accuracy", "number": "rmse", "datetime": "mae", "series": "mse", "image": "mse",
     "labels": "f1_micro", "text": "character_error_rate", "mask": "mean_iou",
 }  # fmt: skip
 LOWER_IS_BETTER = frozenset(
-    ["log_loss", "brier", "calibration_error", "mse", "rmse", "mae", "median_absolute_error", "character_error_rate"]
+    [
+        "log_loss",
+        "brier",
+        "calibration_error",
+        "mse",
+        "rmse",
+        "mae",
+        "median_absolute_error",
+        "character_error_rate",
+    ]
 )
 
 
@@ -213,21 +241,25 @@ def evaluate_predictions(
       text      n str, None = missing                 n str
       mask      n arrays (H, W), 255 = ignore         n arrays (H, W) of class numbers, K = len(labels)
 
-    Gives `kind`, `main` (the name of the headline metric), `metrics` (name -> value, low, high, method, and `reason`
-    where one of them is None); for a category also `confusion` (rows = truth), `classes` (a row per class),
-    `reliability` (bins), `labels` and `positive`; for a number also `points` (some pairs for a plot) and `residuals`.
-    `block` is the number of neighbouring rows that overlap (forecast windows), which intervals must not count as
-    independent. `intervals=False` is for the validation score of an epoch.
+    Gives `kind`, `main` (the name of the headline metric), `metrics` (name -> value, low, high, method, and
+    `reason` where one of them is None); for a category also `confusion` (rows = truth), `classes` (a row per
+    class), `reliability` (bins), `labels` and `positive`; for a number also `points` (some pairs for a plot)
+    and `residuals`. `block` is the number of neighbouring rows that overlap (forecast windows), which
+    intervals must not count as independent. `intervals=False` is for the validation score of an epoch.
     """
     rng = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
         if kind == "category":
-            found = classification(np.asarray(truth), np.asarray(prediction), tuple(labels), rng, intervals=intervals)
+            found = classification(
+                np.asarray(truth), np.asarray(prediction), tuple(labels), rng, intervals=intervals
+            )
         elif kind in METRICS:
             found = _measure(kind, truth, prediction, labels, rng, block, intervals=intervals)
         else:
             known = ("category", *METRICS)
-            raise DataError(f"Predictions of kind {kind!r} cannot be measured yet. {did_you_mean(kind, known)}")
+            raise DataError(
+                f"Predictions of kind {kind!r} cannot be measured yet. {did_you_mean(kind, known)}"
+            )
     return {"kind": kind, "main": MAIN[kind], **found}
 
 
@@ -255,7 +287,9 @@ def _measure(
     extra: dict[str, Any] = {}
     if kind in ("number", "datetime"):
         truth_n, error_n = _numbers(truth, prediction)
-        estimates["median_absolute_error"] = median(np.abs(error_n)) if np.isfinite(error_n).all() else _NOT_FINITE
+        estimates["median_absolute_error"] = (
+            median(np.abs(error_n)) if np.isfinite(error_n).all() else _NOT_FINITE
+        )
         extra = _points(truth_n, error_n, rng) if intervals else {}
     if kind == "labels":
         extra = {"classes": _label_rows(rows, labels), "labels": list(labels)}
@@ -274,9 +308,8 @@ def _estimate(name: str, metric: Metric, rows: Sums, resampled: Sums | None) -> 
         return _NOT_FINITE if bad else unknown(_UNDEFINED.get(name, "It is not defined for these rows."))
     if resampled is None:
         return Estimate(value)
-    if name in PROPORTIONS:
-        key = PROPORTIONS[name]
-        return proportion(round(float(rows[key].sum())), len(rows[key]))
+    if name in SHARES:
+        return proportion(round(float(rows["exact"].sum())), len(rows["exact"]))
     return percentiles(value, metric(resampled))
 
 
@@ -333,8 +366,17 @@ def _points(truth_n: Floats, error_n: Floats, rng: np.random.Generator) -> dict[
 
 def _label_rows(rows: Sums, labels: Sequence[str]) -> list[dict[str, Any]]:
     both, truth, predicted = (rows[name].sum(0) for name in ("both", "truth", "predicted"))
-    shares = zip(_share(both, predicted), _share(both, truth), _share(2 * both, truth + predicted), strict=True)
+    shares = zip(
+        _share(both, predicted), _share(both, truth), _share(2 * both, truth + predicted), strict=True
+    )
     return [
-        {"label": label, "rows": int(t), "predicted": int(p), "precision": finite(a), "recall": finite(b), "f1": finite(c)}
+        {
+            "label": label,
+            "rows": int(t),
+            "predicted": int(p),
+            "precision": finite(a),
+            "recall": finite(b),
+            "f1": finite(c),
+        }
         for label, t, p, (a, b, c) in zip(labels, truth, predicted, shares, strict=True)
     ]
