@@ -1,250 +1,223 @@
-"""The training loop, to be read: any module, any batches, any loss; resumes to the same bits.
-
-Every draw is a function of (seed, step) and the order of rows one of (seed, epoch), so that the state of training
-is the weights, the optimizer's tensors, the averages and `Progress`, and nothing else.
-"""
+"""The verb `train`: data and settings in, a complete run directory out."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+import fcntl
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
-from .checkpoints import Progress
-from .config import TrainConfig
-from .errors import ShinsoError
-from .heads import Loss
-from .machine import Plan
-from .optim import Average, Optimizer, learning_rate
-from .randomness import private_randomness
+from .augment import augmentation
+from .config import RunConfig
+from .console import Console, clock
+from .data.table import Source, Table
+from .errors import RunError
+from .evaluation import validation_score
+from .finishing import finish, truths_of
+from .keeper import RunKeeper
+from .loop import Batch, Fitted, Objective, fit
+from .machine import Plan, environment, make_plan
+from .network import Network
+from .preparing import Prepared, Question, class_weights, prepare
+from .recipes import VERSION, Facts, resolve
+from .run import RunDirectory, free_name
 
-Batch = dict[str, Tensor]
-Objective = Callable[[Batch, int], Mapping[str, Loss]]
-Score = Callable[[], tuple[float, dict[str, Any]]]
-
-MOST_SKIPPED = 20  # steps in a row without a finite loss before training gives up
-
-
-class Batches(Protocol):
-    """What the loop needs of a loader."""
-
-    def __len__(self) -> int: ...
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, dict[str, Any]]]: ...
-
-
-class Keeper(Protocol):
-    """What the loop tells the outside, and what it is told: where to go on, when to stop, what to write."""
-
-    def restore(self) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None: ...
-    def save(self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool) -> None: ...
-    def planned_steps(self, progress: Progress, most: int) -> int: ...
-    def must_stop(self) -> str: ...
-    def report(self, progress: Progress, entry: dict[str, Any]) -> None: ...
+LEAST_RESERVE = 1.5  # seconds kept for writing the run when there is a time limit
+EVALUATION_BATCH = 4  # times the training batch
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What the loop leaves: the best weights (already in the module) and how it went."""
+class Job:
+    """Everything that training one run needs."""
 
-    progress: Progress
-    flops: int  # of one step
+    run: RunDirectory
+    prepared: Prepared
+    plan: Plan
+    console: Console
+    deadline: float | None
+    seconds: dict[str, float]
 
 
-def fit(
-    module: nn.Module, batches: Batches, objective: Objective, config: TrainConfig, plan: Plan, *,
-    keeper: Keeper, score: Score | None = None, seed: int = 0, rates: dict[str, float] | None = None,
-) -> Fitted:  # fmt: skip
-    """Train `module` so that `objective(batch, rows)` falls; keep the weights of the best validation score.
+def train(source: Source, question: Question, config: RunConfig, out: Path | None, console: Console) -> RunDirectory:
+    """Train on the rows of `source`; gives the run, complete and evaluated.
 
-    `config` must be resolved. `score` gives (smaller is better, metrics to log) for the module's weights; without
-    it the last weights are kept. Raises `ShinsoError` when the loss never becomes finite.
+    Raises `DataError`, `SettingError` or `RunError` before anything is written where the input is at fault.
     """
-    assert config.epochs is not None
-    optimizer = Optimizer(module, config, rates or {})
-    average = Average(module, config.ema) if config.ema else None
-    progress, best = _restored(keeper, module, optimizer, average)
-    progress.total_steps = progress.total_steps or config.epochs * len(batches)
-    most, interval, flops, failed = progress.total_steps, _interval(config.epochs, len(batches)), 0, 0
+    started = time.monotonic()
+    plan = make_plan(config.train)
+    torch.set_num_threads(plan.threads)
+    path = out or free_name(name_of(source))
+    if path.exists():
+        RunDirectory.create(path, config)  # says what to do about a folder that is not empty
+    seconds = time.perf_counter()
+    table = Table.read(source, config.data)
+    reading = time.perf_counter() - seconds
+    prepared = prepare(table, question, config, console)
+    config = resolve(config, prepared.schema, facts(prepared))
+    run = RunDirectory.create(path, config)
+    with locked(run):
+        write_start(run, prepared, source, plan)
+        deadline = None if config.minutes is None else started + 60 * config.minutes
+        job = Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds})
+        return complete(job)
 
-    def groups() -> dict[str, dict[str, Tensor]]:
-        averages = {"average": average.values} if average else {}
-        return {"module": module.state_dict(), "optimizer": optimizer.tensors(), "best": best, **averages}
 
-    module.train()
-    while progress.step < progress.total_steps and not progress.stopped:
-        for rows, arrays in batches.epoch(progress.epoch, progress.batch):
-            batch = to_tensors(arrays, plan.device)
-            with private_randomness(seed, "step", progress.step), _counted(flops == 0) as counter:
-                losses = backward(module, objective, batch, len(rows), config.accumulate, plan)
-                flops = flops or (counter.get_total_flops() if counter else 0)
-            finite = math.isfinite(sum(losses.values())) and _clip(module, config.clip)
-            if finite:
-                optimizer.step(learning_rate(progress.step / progress.total_steps, config))
-            else:
-                optimizer.zero_grad()
-            if average:
-                average.update(module, progress.step + 1)
-            failed = 0 if finite else failed + 1
-            progress.skipped += not finite
-            progress.step, progress.batch = progress.step + 1, progress.batch + 1
-            _add(progress.sums, losses if finite else {})
-            if failed >= MOST_SKIPPED:
-                progress.stopped = "the loss is not finite"
-            progress.stopped = progress.stopped or keeper.must_stop()
-            progress.total_steps = keeper.planned_steps(progress, most)
-            last = progress.step >= progress.total_steps or bool(progress.stopped)
-            if last or progress.step % interval == 0:
-                best = _validate(module, average, score, progress, best, keeper, config)
-            if progress.batch == len(batches):
-                progress.epoch, progress.batch = progress.epoch + 1, 0
-            keeper.save(progress, groups, now=last)
-            if last or progress.stopped:
-                break
-    if not best:
-        raise ShinsoError(
-            "Training did not succeed: the loss was never finite. Lower the learning rate "
-            "(--set train.learning_rate=1e-4), or train in full precision (--set train.precision=fp32)."
+def resume(path: Path, source: Source | None, console: Console, allow: tuple[str, ...] = ()) -> RunDirectory:
+    """Go on with an interrupted run, to the same bits as if it had never stopped."""
+    run = RunDirectory(path, allow=allow)
+    if run.complete:
+        console.say(f"{path} is complete already.")
+        return run
+    started = time.monotonic()
+    plan = make_plan(run.config.train)
+    torch.set_num_threads(plan.threads)
+    with locked(run):
+        stored = run.data
+        if source is None and stored["source"] is None:
+            raise RunError(f"{path} was trained on data in memory. Give the same data again to resume it.")
+        table = Table.read(stored["source"] if source is None else source, run.config.data)
+        if table.fingerprint != stored["fingerprint"]:
+            raise RunError(
+                f"{table.describe()} is not what {path} was started on: its content has changed. "
+                f"Put the old data back, or train a new run."
+            )
+        schema = run.schema
+        question = Question(
+            tuple(c.name for c in schema.predict), tuple(c.name for c in schema.given) or ("nothing",)
         )
-    module.load_state_dict(best)
-    return Fitted(progress, flops)
+        prepared = prepare(table, question, run.config, console, schema)
+        minutes = run.config.minutes
+        deadline = None if minutes is None else started + 60 * minutes
+        return complete(Job(run, prepared, plan, console, deadline, dict(prepared.seconds)))
 
 
-def backward(
-    module: nn.Module, objective: Objective, batch: Batch, rows: int, parts: int, plan: Plan
-) -> dict[str, float]:
-    """Gradients of the mean loss over one batch, which may be worked through in parts; the mean of each output.
-
-    The sums of the parts are divided by what was counted in the whole batch, so that parts of unequal
-    numbers of tokens or targets weigh what they should.
-    """
-    if parts == 1:
-        with autocast(plan):
-            losses = objective(batch, rows)
-        torch.stack([loss.total / loss.count.clamp(min=1) for loss in losses.values()]).sum().backward()
-        return {name: float(loss.total / loss.count.clamp(min=1)) for name, loss in losses.items()}
-    pieces = [piece for piece in np.array_split(np.arange(rows), parts) if len(piece)]
-    views = [({name: t[int(p[0]) : int(p[-1]) + 1] for name, t in batch.items()}, len(p)) for p in pieces]
-    state = torch.get_rng_state()
-    with torch.no_grad(), autocast(plan), _frozen_statistics(module):
-        counted = [objective(view, n) for view, n in views]
-    counts = {name: sum(float(c[name].count) for c in counted) or 1.0 for name in counted[0]}
-    torch.set_rng_state(state)
-    sums = dict.fromkeys(counts, 0.0)
-    for view, n in views:
-        with autocast(plan):
-            losses = objective(view, n)
-        torch.stack([loss.total / counts[name] for name, loss in losses.items()]).sum().backward()
-        _add(sums, {name: float(loss.total) / counts[name] for name, loss in losses.items()})
-    return sums
-
-
-def to_tensors(arrays: Mapping[str, Any], device: str) -> Batch:
-    """NumPy batches to tensors on the device."""
-    return {name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()}
+def complete(job: Job) -> RunDirectory:
+    """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
+    config = job.run.config
+    network = job.run.build_network().to(job.plan.device)
+    parameters = sum(p.numel() for p in network.parameters())
+    job.console.say(
+        f"{parameters:,} parameters, {job.plan.precision} on {job.plan.device}, {job.plan.threads} threads, "
+        f"{config.effort}@{VERSION}: {config.train.epochs} epochs of {config.train.batch_size} rows a step"
+    )
+    with job.console.progress("training") as advance:
+        keeper = RunKeeper(
+            job.run, job.console, advance, deadline=job.deadline, reserve=lambda: reserve(job, keeper)
+        )
+        with keeper.catching_signals():
+            fitted = fit_network(job, network, keeper)
+    job.seconds["train"] = keeper.seconds()
+    job.seconds["checkpoints"] = keeper.saving
+    progress = fitted.progress
+    job.console.say(
+        f"Trained {progress.step:,} steps in {clock(job.seconds['train'])}"
+        + (f"; stopped early: {progress.stopped}." if progress.stopped else ".")
+    )
+    finish(
+        job.run, job.prepared, network.eval(), job.plan, fitted, job.console,
+        seconds=job.seconds, deadline=job.deadline,
+    )  # fmt: skip
+    return job.run
 
 
-def autocast(plan: Plan) -> torch.autocast:
-    """The precision of the plan: bf16 products over fp32 weights, or plain fp32."""
-    return torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16")
+def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
+    """Run the loop on the network of a run."""
+    config, prepared = job.run.config, job.prepared
+    assert config.train.batch_size is not None
+    loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+    checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
+    truths = truths_of(prepared, prepared.split.validation)
+
+    def score() -> tuple[float, dict[str, Any]]:
+        return validation_score(network, prepared.schema, checking, job.plan, config.seed, truths)
+
+    return fit(
+        network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
+        score=score if len(prepared.split.validation) else None, seed=config.seed, rates=network.rates(),
+    )  # fmt: skip
+
+
+def objective(network: Network, prepared: Prepared, config: RunConfig) -> Objective:
+    """The losses of the network, on batches whose images are augmented where they are not predicted."""
+    predicts_pixels = any(c.kind in ("image", "mask", "boxes") for c in prepared.schema.predict)
+    names = [c.name for c in prepared.schema.given if c.kind == "image"]
+    change = augmentation(config.train.augment or "none")
+
+    def losses(batch: Batch, rows: int) -> Any:
+        if network.training and names and not predicts_pixels:
+            batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
+        return network.losses(batch, rows)
+
+    return losses
+
+
+def _augmented(change: Any, images: Tensor) -> Tensor:
+    changed: Tensor = change(images, torch.default_generator)  # seeded for this step by the loop
+    return changed
+
+
+def facts(prepared: Prepared) -> Facts:
+    """What recipes look at."""
+    train = prepared.split.train
+    images = [c.to_dict() for c in prepared.schema if c.kind in ("image", "mask")]
+    ragged = [c.name for c in prepared.schema.given if c.ragged]
+    length = float(sum(prepared.store[name].lengths(train).mean() for name in ragged)) if ragged else 0.0
+    return Facts(len(train), max((max(c["height"], c["width"]) for c in images), default=0), length)
+
+
+def write_start(run: RunDirectory, prepared: Prepared, source: Source, plan: Plan) -> None:
+    """What a run holds before its first step: schema, data, quarantine, environment."""
+    run.write_json("schema.json", prepared.schema.to_dict())
+    weights = {}
+    if run.config.train.class_weights == "balanced":
+        weights = {
+            c.name: class_weights(c, prepared.store, prepared.split.train)
+            for c in prepared.schema.predict
+            if c.kind in ("category", "labels")
+        }
+    run.write_json(
+        "data.json",
+        {
+            "source": str(Path(source).absolute()) if isinstance(source, str | Path) and Path(source).exists() else (
+                source if isinstance(source, str) else None),
+            "name": prepared.table.describe(),
+            "fingerprint": prepared.table.fingerprint,
+            "rows": {name: len(rows) for name, rows in prepared.parts.items()},
+            "notes": [vars(note) for note in prepared.notes],
+            "class_weights": weights,
+        },
+    )  # fmt: skip
+    run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
+    run.write_json("environment.json", environment(plan))
+
+
+def reserve(job: Job, keeper: RunKeeper) -> float:
+    """Seconds that the end of a run with a time limit will need."""
+    limit = 60 * (job.run.config.minutes or 0)
+    return max(LEAST_RESERVE, 0.15 * limit if limit < 120 else 18.0)
+
+
+def name_of(source: Source) -> str:
+    """A name for the run from the data's name."""
+    if isinstance(source, str | Path):
+        stem = Path(source).name.split(".")[0]
+        return stem if stem and "*" not in stem and "://" not in str(source) else "run"
+    return "run"
 
 
 @contextmanager
-def weights_of(module: nn.Module, state: Mapping[str, Tensor] | None) -> Iterator[None]:
-    """Inside the block `module` holds `state` and is in evaluation mode; afterwards its own weights, training."""
-    own = {name: value.clone() for name, value in module.state_dict().items()} if state is not None else None
-    if state is not None:
-        module.load_state_dict(state)
-    module.eval()
-    try:
+def locked(run: RunDirectory) -> Iterator[None]:
+    """Keep other processes out of a run directory that is being trained."""
+    with (run.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{run.path} is being trained by another process. Wait for it, or choose --out.") from None
         yield
-    finally:
-        if own is not None:
-            module.load_state_dict(own)
-        module.train()
-
-
-def _validate(
-    module: nn.Module, average: Average | None, score: Score | None, progress: Progress,
-    best: dict[str, Tensor], keeper: Keeper, config: TrainConfig,
-) -> dict[str, Tensor]:  # fmt: skip
-    """Score the weights that would be kept, log one line, and return the best weights so far."""
-    steps = progress.sums.pop("steps", 0.0) or 1.0
-    entry: dict[str, Any] = {
-        "step": progress.step,
-        "epoch": progress.epoch,
-        "loss": {name: value / steps for name, value in progress.sums.items()},
-        "learning_rate": (config.learning_rate or 0) * learning_rate(progress.step / progress.total_steps, config),
-    }
-    progress.sums = {}
-    with weights_of(module, average.values if average else None):
-        value, found = score() if score else (-float(progress.step), {})
-        current = {name: v.clone() for name, v in module.state_dict().items()}
-    better = math.isfinite(value) and (progress.best is None or value < progress.best)
-    if better:
-        progress.best, progress.best_epoch, progress.waiting = value, progress.epoch, 0
-    else:
-        progress.waiting += 1
-    if config.patience and progress.waiting >= config.patience and not progress.stopped:
-        progress.stopped = f"no better validation score in {config.patience} epochs"
-    keeper.report(progress, {**entry, "validation": found, "best": better})
-    return current if better else best
-
-
-def _restored(
-    keeper: Keeper, module: nn.Module, optimizer: Optimizer, average: Average | None
-) -> tuple[Progress, dict[str, Tensor]]:
-    """Where to go on: the newest checkpoint's state put in place, or the beginning."""
-    found = keeper.restore()
-    if found is None:
-        return Progress(), {}
-    progress, groups = found
-    module.load_state_dict(groups["module"])
-    optimizer.restore(groups.get("optimizer", {}))
-    if average:
-        average.values = groups["average"]
-    return progress, groups.get("best", {})
-
-
-def _interval(epochs: int, steps: int) -> int:
-    """Steps between two validations: an epoch, more where epochs are tiny, a tenth of the run where they are few."""
-    return max(10, steps) if epochs >= 10 else max(10, -(-steps * epochs // 10))
-
-
-def _clip(module: nn.Module, most: float | None) -> bool:
-    """Bring the norm of the gradient to at most `most`; False where it is not finite."""
-    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), most or math.inf)
-    return bool(torch.isfinite(norm))
-
-
-def _add(sums: dict[str, float], values: Mapping[str, float]) -> None:
-    for name, value in values.items():
-        sums[name] = sums.get(name, 0.0) + value
-    if values:
-        sums["steps"] = sums.get("steps", 0.0) + 1.0
-
-
-@contextmanager
-def _counted(wanted: bool) -> Iterator[FlopCounterMode | None]:  # noqa: FBT001
-    if not wanted:
-        yield None
-        return
-    with FlopCounterMode(display=False) as counter:
-        yield counter
-
-
-@contextmanager
-def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Running statistics of normalisation layers stay as they are inside the block."""
-    kept = {name: value.clone() for name, value in module.named_buffers()}
-    try:
-        yield
-    finally:
-        for name, value in module.named_buffers():
-            value.copy_(kept[name])
+    (run.path / ".lock").unlink(missing_ok=True)

@@ -1,0 +1,36 @@
+"""shinso (深層): predict these columns, given those. From data to a model that is trained, evaluated and reported.
+
+>>> import shinso
+>>> run = shinso.train("houses.csv", predict="price")  # doctest: +SKIP
+>>> run.predict("new.csv")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .api import Run, compare, evaluate, predict, report, samples, settings, train
+from .errors import DataError, RunError, SettingError, ShinsoError
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from .config import RunConfig as RunConfig
+    from .network import Network as Network
+    from .schema import Schema as Schema
+
+__version__ = VERSION
+
+# Nouns that need NumPy, pydantic or torch are loaded when they are first asked for.
+_NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
+
+__all__ = [
+    "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError", "compare",
+    "evaluate", "predict", "report", "samples", "settings", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NOUNS:
+        return getattr(import_module(f"{__name__}.{_NOUNS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""`python -m shinso` is `shinso`."""
+
+from .cli import run
+
+run()

@@ -1,0 +1,171 @@
+"""The command line, made from the signatures and docstrings of `api.py`. This file knows no task and no verb.
+
+A parameter becomes an argument (positional where it has no default or stands before `*`), its line under "Args:"
+the help. Data goes to stdout, everything else to stderr; a mistake of the user ends with status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import api
+from .errors import ShinsoError, did_you_mean
+from .version import VERSION
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "train": api.train,
+    "predict": api.predict,
+    "evaluate": api.evaluate,
+    "report": api.report,
+    "compare": api.compare,
+    "samples": api.samples,
+    "settings": api.settings,
+}
+EXAMPLES = """\
+examples:
+  shinso samples digits && shinso train digits
+  shinso train houses.csv --predict price
+  shinso train reviews.jsonl --predict sentiment --given text --minutes 5
+  shinso predict runs/houses new.csv -o answers.csv
+"""
+SHORT = {"out": "-o"}
+NAMES = {"settings": "set"}  # a parameter whose flag has another name
+PAIRS = frozenset({"types", "settings"})  # name=value, given many times
+MANY = frozenset({"allow"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit status."""
+    parser = build_parser()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and not given[0].startswith("-") and given[0] not in VERBS:
+        parser.exit(2, f"shinso: there is no command {given[0]!r}. {did_you_mean(given[0], VERBS)}\n")
+    parsed = vars(parser.parse_args(given))
+    verb, as_json = parsed.pop("verb"), parsed.pop("json")
+    if verb is None:
+        parser.print_help()
+        return 0
+    try:
+        result = VERBS[verb](**_values(VERBS[verb], parsed))
+        _show(verb, result, as_json=as_json, written=parsed.get("out") is not None)
+    except ShinsoError as error:
+        print(f"shinso {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"shinso {verb}: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        "shinso", description="From data to a trained, evaluated, reported model in one command.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"shinso {VERSION}")
+    commands = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
+    for name, function in VERBS.items():
+        text = inspect.getdoc(function) or ""
+        command = commands.add_parser(
+            name, help=text.partition("\n")[0], description=text.partition("\n")[0], allow_abbrev=False
+        )
+        for parameter in inspect.signature(function).parameters.values():
+            _add(command, parameter, _helps(text).get(parameter.name, ""))
+        command.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    return parser
+
+
+def _add(command: argparse.ArgumentParser, parameter: inspect.Parameter, help: str) -> None:
+    """One parameter of a function as one argument of a command."""
+    name, default = parameter.name, parameter.default
+    help = help.replace("%", "%%")
+    if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        optional = default is not inspect.Parameter.empty
+        command.add_argument(name, nargs="?" if optional else None, metavar=name.upper(), help=help)
+        return
+    flags = ([SHORT[name]] if name in SHORT else []) + [f"--{NAMES.get(name, name).replace('_', '-')}"]
+    kind = str(parameter.annotation)
+    if kind == "bool":
+        command.add_argument(*flags, dest=name, action="store_true", help=help)
+    elif name in PAIRS:
+        command.add_argument(*flags, dest=name, action="append", metavar="NAME=VALUE", default=[], help=help)
+    elif name in MANY:
+        command.add_argument(*flags, dest=name, action="append", default=[], help=help)
+    else:
+        number = int if kind.startswith("int") else float if kind.startswith("float") else str
+        shown = "" if default in (None, (), False) else f" Default: {default}."
+        metavar = {int: "N", float: "X", str: name.upper()}[number]
+        command.add_argument(*flags, dest=name, type=number, default=default, metavar=metavar, help=help + shown)
+
+
+def _values(function: Callable[..., Any], parsed: dict[str, Any]) -> dict[str, Any]:
+    """Parsed arguments as the function takes them."""
+    values = {name: value for name, value in parsed.items() if name in inspect.signature(function).parameters}
+    if "types" in values:
+        values["types"] = _pairs("--types", values["types"])
+    if isinstance(values.get("settings"), list):
+        values["settings"] = _pairs("--set", values["settings"])
+    if "quiet" in values and function is not api.train:
+        values["quiet"] = parsed["quiet"]
+    return values
+
+
+def _pairs(flag: str, assignments: list[str]) -> dict[str, str]:
+    found = {}
+    for assignment in assignments:
+        for one in assignment.split(",") if flag == "--types" else [assignment]:
+            name, equals, value = one.rpartition("=") if flag == "--types" else one.partition("=")
+            if not equals or not name:
+                raise ShinsoError(f"{flag} takes name=value; received {one!r}.")
+            found[name] = value
+    return found
+
+
+def _helps(text: str) -> dict[str, str]:
+    """The lines under "Args:" of a docstring, by parameter."""
+    found, inside = {}, False
+    for line in text.splitlines():
+        if line.strip() == "Args:":
+            inside = True
+        elif inside and not line.startswith("    "):
+            inside = bool(not line.strip() and not found)
+        elif inside and ": " in line:
+            name, _, help = line.strip().partition(": ")
+            found[name] = help
+    return found
+
+
+def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
+    """Print what a command gives."""
+    if isinstance(result, api.Run):
+        document = {"run": str(result.path), "report": str(result.path / "report.html")}
+        if as_json:
+            document["evaluation"] = result.evaluation
+        print(json.dumps(document, ensure_ascii=False) if as_json else result.path)
+    elif as_json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False, default=str))
+    elif isinstance(result, Path):
+        print(result)
+    elif not written:
+        for line in api._work("presenting").lines(verb, result):
+            print(line)
+
+
+def run() -> None:
+    """The `shinso` program."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

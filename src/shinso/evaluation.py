@@ -1,0 +1,167 @@
+"""Predict raw values from raw values, through the same columns that training used, and measure the predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .calibration import Calibration
+from .columns import Column, Values
+from .data.loader import Loader
+from .errors import DataError
+from .heads import POOLED
+from .loop import autocast, to_tensors
+from .machine import Plan
+from .metrics import MAIN, evaluate_predictions, lower_is_better
+from .metrics import score as quick_metrics
+from .network import Network
+from .randomness import private_randomness
+from .schema import Schema
+
+MEASURED = {"category": "log_loss"}  # what validation watches, where it is not the main metric of the kind
+PROBABILITIES = frozenset({"category", "labels"})  # kinds whose prediction is a vector of probabilities
+
+
+def predict_rows(
+    network: Network, schema: Schema, loader: Loader, plan: Plan, seed: int = 0
+) -> dict[str, Any]:
+    """By predicted column, in the order of `loader.rows`: (n, C) probabilities, or (n,) decoded raw values."""
+    order = np.argsort(loader.rows, kind="stable")
+    found: dict[str, Any] = {c.name: _empty(c, len(order)) for c in schema.predict}
+    with torch.inference_mode(), private_randomness(seed, "predict"), autocast(plan):
+        for rows, arrays in loader.in_order():
+            outputs = network.predict(to_tensors(arrays, plan.device), len(rows))
+            places = order[np.searchsorted(loader.rows, rows, sorter=order)]
+            for column in schema.predict:
+                values = outputs[column.name].float().cpu().numpy()
+                if column.kind in PROBABILITIES:
+                    found[column.name][places] = values
+                else:
+                    for place, value in zip(places, values, strict=True):
+                        found[column.name][place] = column.decode(value)
+    return {c.name: _stacked(c, found[c.name]) for c in schema.predict}
+
+
+def truth_of(column: Column, values: Values, encoded: Any) -> Any:
+    """The targets as `metrics.evaluate_predictions` takes them, from raw values and from their encoding."""
+    if column.kind in ("category", "labels", "mask", "image"):
+        return encoded
+    if column.kind == "number":
+        raw = values if values.dtype.kind in "fib" else [column.decode(e) for e in encoded]
+        return np.asarray(raw, np.float64)
+    if column.kind == "datetime":
+        return np.asarray([column.decode(e) for e in encoded], "datetime64[us]")
+    if column.kind == "series":
+        return [np.asarray(column.decode(e), np.float64) for e in encoded]
+    return list(values)
+
+
+def validation_loss(network: Network, loader: Loader, plan: Plan, seed: int) -> dict[str, float]:
+    """By predicted column: the mean loss over the loader's rows, drawn with the same randomness each time."""
+    sums: dict[str, list[float]] = {}
+    with torch.inference_mode(), private_randomness(seed, "validation"), autocast(plan):
+        for rows, arrays in loader.in_order():
+            for name, loss in network.losses(to_tensors(arrays, plan.device), len(rows)).items():
+                total = sums.setdefault(name, [0.0, 0.0])
+                total[0] += float(loss.total)
+                total[1] += float(loss.count)
+    return {name: total / max(count, 1.0) for name, (total, count) in sums.items()}
+
+
+def validation_score(
+    network: Network, schema: Schema, loader: Loader, plan: Plan, seed: int, truths: Mapping[str, Any]
+) -> tuple[float, dict[str, Any]]:
+    """(smaller is better, metrics to log): measured predictions where they come in one pass, else the loss."""
+    if not all(c.kind in POOLED for c in schema.predict):
+        losses = validation_loss(network, loader, plan, seed)
+        return sum(losses.values()), {name: {"loss": value} for name, value in losses.items()}
+    predictions = predict_rows(network, schema, loader, plan, seed)
+    found, value = {}, 0.0
+    for c in schema.predict:
+        metrics = quick_metrics(c.kind, truths[c.name], predictions[c.name], labels_of(c))
+        name = MEASURED.get(c.kind, MAIN[c.kind])
+        measured = metrics.get(name)
+        if measured is None:
+            measured = float("inf")
+        elif len(schema.predict) > 1 and c.kind in ("number", "datetime"):
+            measured /= float(np.nanstd(np.asarray(truths[c.name], np.float64))) or 1.0
+        value += measured if lower_is_better(name) else -measured
+        found[c.name] = {k: v for k, v in metrics.items() if v is not None}
+    return value, found
+
+
+def measure(
+    schema: Schema, predictions: Mapping[str, Any], truths: Mapping[str, Any],
+    calibration: Mapping[str, Calibration], seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """By predicted column: metrics with intervals, confusion, reliability, as `evaluation.json` holds them."""
+    return {
+        c.name: evaluate_predictions(
+            c.kind, truths[c.name], calibrated(c, predictions[c.name], calibration), labels_of(c), seed
+        )
+        for c in schema.predict
+    }
+
+
+def calibrated(column: Column, prediction: Any, calibration: Mapping[str, Calibration]) -> Any:
+    """Probabilities after temperature scaling; other predictions as they are."""
+    if column.kind == "category" and column.name in calibration:
+        return calibration[column.name].apply(prediction)
+    return prediction
+
+
+def labels_of(column: Column) -> Sequence[str]:
+    """The classes of a column that has them."""
+    if column.kind in ("category", "labels"):
+        return tuple(str(label) for label in column.to_dict()["labels"])
+    if column.kind == "mask":
+        return tuple(str(c) for c in column.to_dict()["classes"])
+    return ()
+
+
+def answers(
+    schema: Schema, predictions: Mapping[str, Any], calibration: Mapping[str, Calibration]
+) -> dict[str, list[Any]]:
+    """The table that `predict` gives: each predicted column under its own name, and how sure beside it.
+
+    A category brings `name: label` probabilities, labels likewise; a number `name low` and `name high`.
+    """
+    table: dict[str, list[Any]] = {}
+    for c in schema.predict:
+        values = calibrated(c, predictions[c.name], calibration)
+        table[c.name] = [c.decode(v) for v in values] if c.kind in PROBABILITIES else list(values)
+        if c.kind in PROBABILITIES:
+            rounded = np.asarray(values, np.float64).round(6)
+            for i, label in enumerate(labels_of(c)):
+                table[f"{c.name}: {label}"] = rounded[:, i].tolist()
+        ends = calibration[c.name].interval(np.asarray(values, np.float64)) if c.kind == "number" else None
+        if ends is not None:
+            table[f"{c.name} low"], table[f"{c.name} high"] = ends[0].tolist(), ends[1].tolist()
+    return table
+
+
+def require_columns(schema: Schema, names: Sequence[str], *, targets: bool) -> None:
+    """Raise `DataError` where data lacks a column that the run reads (or, to be evaluated, predicts)."""
+    wanted = [c.name for c in schema.given] + ([c.name for c in schema.predict] if targets else [])
+    lacking = [name for name in wanted if name not in names]
+    if lacking:
+        raise DataError(
+            f"The data has no column {', '.join(map(repr, lacking))}, which the run "
+            f"{'needs to be evaluated' if targets else 'reads'}. It has: {', '.join(map(repr, names))}. "
+            f"Add the column, or rename the one that holds it."
+        )
+
+
+def _empty(column: Column, rows: int) -> Any:
+    return np.zeros((rows, len(labels_of(column)))) if column.kind in PROBABILITIES else [None] * rows
+
+
+def _stacked(column: Column, values: Any) -> Any:
+    if column.kind == "number":
+        return np.asarray(values, np.float64)
+    if column.kind == "datetime":
+        return np.asarray(values, "datetime64[us]")
+    return values

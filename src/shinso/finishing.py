@@ -1,0 +1,159 @@
+"""What follows the last step of training: calibrate, evaluate, compare with baselines, write, report, seal."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .baselines import Part, baselines
+from .calibration import Calibration, calibrate
+from .columns import Column
+from .console import Console
+from .data.loader import Rows
+from .evaluation import labels_of, measure, predict_rows, truth_of
+from .loop import Fitted
+from .machine import Plan, peak_memory, roofs
+from .mistakes import worst
+from .network import Network
+from .preparing import Prepared
+from .reporting.terminal import summary_lines
+from .reports import write_report
+from .run import RunDirectory
+
+BATCH = 1024
+BASELINE_SHARE = 0.15  # of the training time
+BASELINE_KINDS = ("category", "number", "labels")
+LEAST_BASELINE, MOST_BASELINE = 2.0, 20.0  # seconds
+LEFT_FOR_WRITING = 1.0  # seconds kept of a time limit
+LARGE = frozenset({"image", "mask", "text", "series"})  # kinds of output that are evaluated on a part of the rows
+MOST_LARGE = 500
+
+
+def finish(
+    run: RunDirectory, prepared: Prepared, network: Network, plan: Plan, fitted: Fitted, console: Console, *,
+    seconds: dict[str, float], deadline: float | None,
+) -> None:  # fmt: skip
+    """Write everything that makes a run complete, from the trained network."""
+    run.write_weights(network.state_dict())
+    started = time.perf_counter()
+    seed = run.config.seed
+    calibration = fit_calibration(network, prepared, plan, seed)
+    run.write_json("calibration.json", {name: c.to_dict() for name, c in calibration.items()})
+    part = "test" if len(prepared.split.test) else "validation" if len(prepared.split.validation) else "train"
+    rows = evaluated_rows(prepared, part)
+    predictions = predict_rows(network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed)
+    truths = truths_of(prepared, rows)
+    outputs = measure(prepared.schema, predictions, truths, calibration, seed)
+    seconds["evaluate"] = time.perf_counter() - started
+    started = time.perf_counter()
+    for column in prepared.schema.predict:
+        outputs[column.name]["baselines"] = (
+            measure_baselines(prepared, column, part, budget(seconds, deadline), seed)
+        )
+    seconds["baselines"] = time.perf_counter() - started
+    evaluation = {
+        "part": part,
+        "rows": {name: len(found) for name, found in prepared.parts.items()},
+        "evaluated": len(rows),
+        "outputs": outputs,
+        "training": training_facts(run, network, fitted, plan, seconds),
+    }
+    run.write_json("evaluation.json", evaluation)
+    run.write_json("mistakes.json", worst(prepared, rows, predictions, truths, calibration))
+    run.write_json("summary.json", summaries(prepared))
+    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+    write_report(run, evaluation)
+    run.seal()
+    for line in summary_lines(evaluation):
+        console.say(line)
+
+
+def fit_calibration(network: Network, prepared: Prepared, plan: Plan, seed: int) -> dict[str, Calibration]:
+    """Temperature and conformal quantiles of each predicted column, from validation rows."""
+    rows = prepared.split.validation
+    kinds = {c.kind for c in prepared.schema.predict}
+    if not len(rows) or not kinds & {"category", "number"}:
+        return {c.name: Calibration() for c in prepared.schema.predict}
+    predictions = predict_rows(network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed)
+    truths = truths_of(prepared, rows)
+    return {c.name: calibrate(c.kind, truths[c.name], predictions[c.name]) for c in prepared.schema.predict}
+
+
+def truths_of(prepared: Prepared, rows: Rows) -> dict[str, Any]:
+    """By predicted column: what is true of `rows`, as metrics take it."""
+    return {
+        c.name: truth_of(c, prepared.table.values(c.name, rows), prepared.store[c.name].take(rows))
+        for c in prepared.schema.predict
+    }
+
+
+def evaluated_rows(prepared: Prepared, part: str) -> Rows:
+    """The rows of a part that are evaluated: all, but for outputs that are written or painted a fixed part of them."""
+    rows = prepared.parts[part]
+    if any(c.kind in LARGE for c in prepared.schema.predict) and len(rows) > MOST_LARGE:
+        return rows[np.linspace(0, len(rows) - 1, MOST_LARGE).astype(np.int64)]
+    return rows
+
+
+def measure_baselines(
+    prepared: Prepared, column: Column, part: str, seconds: float, seed: int
+) -> list[dict[str, Any]]:
+    """What simple models reach on the same rows."""
+    if column.kind not in BASELINE_KINDS or not prepared.schema.given:
+        return []
+
+    def side(rows: Rows) -> Part:
+        inputs = {c.name: (c, prepared.table.values(c.name, rows)) for c in prepared.schema.given}
+        return Part(inputs=inputs, target=truths_of(prepared, rows)[column.name])
+
+    return baselines(
+        column.kind, side(spread_rows(prepared.split.train)), side(prepared.parts[part]), labels_of(column),
+        seed=seed, seconds=seconds,
+    )  # fmt: skip
+
+
+def spread_rows(rows: Rows, most: int = 20_000) -> Rows:
+    """Baselines learn from at most so many rows, evenly spread."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def budget(seconds: Mapping[str, float], deadline: float | None) -> float:
+    """Seconds that baselines may take: a share of the training time, and never past a time limit."""
+    wanted = min(MOST_BASELINE, max(LEAST_BASELINE, BASELINE_SHARE * seconds["train"]))
+    if deadline is None:
+        return wanted
+    return max(0.1, min(wanted, deadline - time.monotonic() - LEFT_FOR_WRITING))
+
+
+def training_facts(
+    run: RunDirectory, network: Network, fitted: Fitted, plan: Plan, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the run cost: time by phase, memory, operations and their share of the machine's roof."""
+    progress = fitted.progress
+    roof = roofs()
+    loop = seconds["train"]
+    rate = fitted.flops * progress.step / loop if loop > 0 else 0.0
+    return {
+        "steps": progress.step,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "stopped": progress.stopped,
+        "skipped_steps": progress.skipped,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_bytes": peak_memory(),
+        "flops_per_step": fitted.flops,
+        "flops_per_second": rate,
+        "roof_flops_per_second": roof.get(plan.precision, roof["fp32"]),
+        "share_of_roof": rate / roof.get(plan.precision, roof["fp32"]),
+    }
+
+
+def summaries(prepared: Prepared) -> dict[str, Any]:
+    """By column: facts about its training values, for the report and for drift."""
+    rows = spread_rows(prepared.split.train, 100_000)
+    return {c.name: {"kind": c.kind, **c.summary(prepared.table.values(c.name, rows))} for c in prepared.schema}

@@ -1,0 +1,197 @@
+"""From whatever holds the rows to encoded, split, typed columns: what happens before there is a network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import Column
+from .columns.base import missing_mask
+from .config import DataConfig, RunConfig
+from .console import Console
+from .data.cache import Store, encode_table
+from .data.clean import examine
+from .data.loader import Loader, Rows
+from .data.notes import Bad, Note, plural
+from .data.split import Split, split
+from .data.table import Table
+from .errors import DataError
+from .files import cache_folder
+from .schema import SAMPLE, Schema, choose_columns, fit_column, infer_schema
+
+MOST_FITTED = 1_000_000  # training rows that a column learns from
+SHOWN_NOTES = 12
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the user asks of the data: the columns to predict, those given, and their types where told."""
+
+    predict: tuple[str, ...] = ()
+    given: tuple[str, ...] | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    past: int | None = None  # readings that a forecast looks back on
+    ahead: int | None = None  # readings that it predicts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows that are ready to train on."""
+
+    table: Table
+    schema: Schema
+    split: Split
+    store: Store
+    notes: tuple[Note, ...]
+    quarantine: tuple[Bad, ...]
+    seconds: dict[str, float]
+
+    def loader(self, rows: Rows, batch_size: int, seed: int = 0, *, targets: bool = True) -> Loader:
+        """Batches of some of the rows."""
+        columns = tuple(self.schema) if targets else self.schema.given
+        return Loader(self.store, columns, rows, batch_size, seed)
+
+    @property
+    def parts(self) -> dict[str, Rows]:
+        """The rows of each part by name."""
+        return {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}
+
+
+def prepare(
+    table: Table, question: Question, config: RunConfig, console: Console, schema: Schema | None = None
+) -> Prepared:
+    """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
+
+    With `schema` (on resuming) nothing is inferred or learned again.
+    """
+    started = time.perf_counter()
+    predict = question.predict or default_target(table)
+    given, predict = choose_columns(table.names, predict, question.given)
+    looked = examine(table, predict, given)
+    if question.given is None:
+        given = looked.given
+    rows = looked.rows
+    samples = {name: table.values(name, spread(rows, SAMPLE)) for name in (*given, *predict)}
+    kinds = {c.name: c.kind for c in schema} if schema else infer_schema(samples, given, predict, question.types)
+    stratify = table.values(predict[0], rows) if kinds[predict[0]] == "category" else None
+    parts = split(table, config.data, stratify, config.seed, rows)
+    notes = (*table.notes, *looked.notes, *parts.notes)
+    if schema is None:
+        schema = fit_schema(table, kinds, given, predict, parts.train, config.data)
+    describe(table, schema, parts, notes, console)
+    check_targets(table, schema, parts.train)
+    fitted = time.perf_counter()
+    with console.progress("reading") as advance:
+        store = encode_table(
+            table, tuple(schema), folder=cache_folder(config.data.cache), workers=2,
+            progress=lambda done, total: advance(done, total),
+        )  # fmt: skip
+    parts, bad = _without_unusable(table, parts, store, config.data)
+    if bad:
+        console.say(f"{plural(len(bad), 'row')} could not be read and {'is' if len(bad) == 1 else 'are'} left out:")
+        for one in bad[:3]:
+            console.say(f"  {one.file}: {one.reason}")
+    seconds = {"prepare": fitted - started, "encode": time.perf_counter() - fitted}
+    return Prepared(table, schema, parts, store, notes, (*table.quarantine, *looked.quarantine, *bad), seconds)
+
+
+def default_target(table: Table) -> tuple[str, ...]:
+    """The column to predict when the user names none: the label of a folder of files, else an error."""
+    if table.key_name == "file" and "label" in table.names:
+        return ("label",)
+    raise DataError(
+        f"Say which column to predict: --predict NAME. {table.describe()} has {', '.join(map(repr, table.names))}."
+    )
+
+
+def fit_schema(
+    table: Table, kinds: Mapping[str, str], given: Sequence[str], predict: Sequence[str],
+    train: Rows, options: DataConfig,
+) -> Schema:  # fmt: skip
+    """Columns that learned from training rows only."""
+    rows = spread(train, MOST_FITTED)
+
+    def side(names: Sequence[str]) -> tuple[Column, ...]:
+        return tuple(fit_column(name, kinds[name], table.values(name, rows), options) for name in names)
+
+    return Schema(side(given), side(predict))
+
+
+def spread(rows: Rows, most: int) -> Rows:
+    """At most `most` of the rows, evenly spread."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def check_targets(table: Table, schema: Schema, train: Rows) -> None:
+    """Raise `DataError` where there is nothing to learn: a single class, a constant number."""
+    for column in schema.predict:
+        if column.kind not in ("category", "number", "datetime"):
+            continue
+        values = table.values(column.name, train)
+        present = values[~missing_mask(values)]
+        distinct = {str(v) for v in present[:SAMPLE]}
+        if len(distinct) == 1 and len(np.unique(present.astype(str))) == 1:
+            what = "one class" if column.kind == "category" else "one value"
+            raise DataError(
+                f"Column {column.name!r} has only {what} in the training rows, {next(iter(distinct))!r}, "
+                f"so there is nothing to learn. Add rows of another, or predict another column."
+            )
+
+
+def describe(table: Table, schema: Schema, parts: Split, notes: Sequence[Note], console: Console) -> None:
+    """Print what was decided, before training starts."""
+    counts = ", ".join(
+        f"{len(rows):,} {name}"
+        for name, rows in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
+    )
+    console.say(f"{table.describe()}: {plural(len(table), 'row')} ({counts})")
+    for line in schema.lines():
+        console.say(line)
+    for note in notes[:SHOWN_NOTES]:
+        console.say(f"  {'! ' if note.level == 'warning' else '· '}{note.message}")
+    if len(notes) > SHOWN_NOTES:
+        console.say(f"  ... and {len(notes) - SHOWN_NOTES} more, in the report")
+
+
+def class_weights(column: Column, store: Store, train: Rows) -> list[float]:
+    """Weights that make every class count alike: mean 1 over the training rows."""
+    targets: NDArray[Any] = np.asarray(store[column.name].take(train))
+    if column.kind == "category":
+        counts = np.bincount(targets[targets >= 0], minlength=len(column.to_dict()["labels"])).astype(float)
+        weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+        return [float(w) for w in weights]
+    share = np.nanmean(targets, axis=0)
+    return [float(w) for w in 0.5 / np.clip(share, 1e-3, 1)]
+
+
+def encode_given(table: Table, columns: Sequence[Column], console: Console, cache: Path | None = None) -> Store:
+    """Columns of new data, through the code that training used."""
+    with console.progress("reading") as advance:
+        return encode_table(
+            table, columns, folder=cache, workers=2, progress=lambda done, total: advance(done, total)
+        )
+
+
+def _without_unusable(table: Table, parts: Split, store: Store, options: DataConfig) -> tuple[Split, tuple[Bad, ...]]:
+    """The split without the rows that could not be encoded; too many of them are an error."""
+    chosen = np.concatenate([parts.train, parts.validation, parts.test])
+    lost = int((~store.usable[chosen]).sum())
+    if lost > options.bad_rows * len(chosen):
+        first = "\n".join(f"  {one.file}: {one.reason}" for one in store.bad[:5])
+        raise DataError(
+            f"{plural(lost, 'row')} of {len(chosen):,} in {table.describe()} could not be read, more than the "
+            f"{options.bad_rows:.0%} that data.bad_rows allows:\n{first}\n"
+            f"Mend or remove them, or allow more with --set data.bad_rows=0.5."
+        )
+    kept = [rows[store.usable[rows]] for rows in (parts.train, parts.validation, parts.test)]
+    if not len(kept[0]):
+        raise DataError(f"{table.describe()} has no readable training row.")
+    return Split(kept[0], kept[1], kept[2], parts.notes), store.bad

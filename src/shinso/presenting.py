@@ -1,0 +1,38 @@
+"""What verbs give, as lines of plain text for a terminal or a pipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .reporting.terminal import summary_lines
+from .schema import display_width, pad
+from .writing import to_csv
+
+
+def lines(verb: str, result: Any) -> list[str]:
+    """The result of a verb as lines."""
+    return PRESENTERS[verb](result)
+
+
+def _answers(result: dict[str, list[Any]]) -> list[str]:
+    return to_csv(result).splitlines()
+
+
+def _settings(result: dict[str, dict[str, Any]]) -> list[str]:
+    width = max(map(display_width, result))
+    return [
+        f"{pad(name, width)}  {'recipe' if s['default'] is None else s['default']!s:10}  {s['help']}"
+        for name, s in result.items()
+    ]
+
+
+def _comparison(result: dict[str, Any]) -> list[str]:
+    return list(result["lines"])
+
+
+PRESENTERS = {
+    "predict": _answers,
+    "evaluate": summary_lines,
+    "settings": _settings,
+    "compare": _comparison,
+}

@@ -1,0 +1,126 @@
+"""What the settings that the user left open become: by kind of input, number of rows and effort.
+
+Every value here was measured; docs/log.md has the experiment behind it. A recipe never touches what the user set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .config import RunConfig
+from .schema import Schema
+
+VERSION = 1  # recorded in the run as balanced@1; raised when a recipe changes
+
+Settings = dict[str, Any]  # dotted setting -> value
+
+EPOCHS = {"quick": 0.35, "balanced": 1.0, "best": 2.5}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a recipe may look at."""
+
+    rows: int  # training rows
+    image_size: int = 0  # pixels of the larger side
+    length: float = 0.0  # mean tokens or readings of a row
+
+
+def tables(facts: Facts) -> Settings:
+    """Numbers, categories and dates: TabM on embeddings of numbers."""
+    return {
+        "model.width": 256, "model.depth": 2, "model.dropout": 0.1, "model.members": 16, "model.embedding": 16,
+        "train.optimizer": "adamw", "train.learning_rate": 2e-3, "train.weight_decay": 3e-4,
+        "train.batch_size": _batch(facts.rows, 64, 1024), "train.epochs": _epochs(facts.rows, 1_000_000, 6, 200),
+        "train.schedule": "cosine", "train.warmup": 0.02, "train.ema": 0.0, "train.patience": 16, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def images(facts: Facts) -> Settings:
+    """Images: a small residual network."""
+    return {
+        "model.width": 128, "model.depth": 3, "model.dropout": 0.0,
+        "train.optimizer": "muon", "train.learning_rate": 3e-3, "train.weight_decay": 0.01,
+        "train.batch_size": _batch(facts.rows, 32, 512), "train.epochs": _epochs(facts.rows, 900_000, 4, 60),
+        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
+        "train.augment": "shift" if facts.image_size < 16 else "flip+shift", "train.patience": 0, "train.clip": 0.0,
+    }  # fmt: skip
+
+
+def texts(facts: Facts) -> Settings:
+    """Texts: hashed n-grams and a small reader."""
+    return {
+        "model.width": 128, "model.depth": 1, "model.dropout": 0.3,
+        "train.optimizer": "adamw", "train.learning_rate": 2e-3, "train.weight_decay": 0.01,
+        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 100_000, 4, 30),
+        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.05,
+        "train.patience": 0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def series(facts: Facts) -> Settings:
+    """Series and sound."""
+    return {
+        "model.width": 64, "model.depth": 3, "model.dropout": 0.1,
+        "train.optimizer": "adamw", "train.learning_rate": 2e-3, "train.weight_decay": 1e-3,
+        "train.batch_size": _batch(facts.rows, 16, 256), "train.epochs": _epochs(facts.rows, 60_000, 4, 60),
+        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.99, "train.patience": 0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def generation(facts: Facts) -> Settings:
+    """Outputs that are written or painted: text, images, masks."""
+    return {
+        "model.width": 128, "model.depth": 2, "model.dropout": 0.1,
+        "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.01,
+        "train.batch_size": _batch(facts.rows, 16, 128), "train.epochs": _epochs(facts.rows, 200_000, 4, 60),
+        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.99, "train.patience": 0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+# What a setting is when the recipe of the inputs says nothing about it.
+REST: Settings = {
+    "model.width": 128, "model.depth": 2, "model.dropout": 0.0, "model.members": 8, "model.embedding": 16,
+    "train.label_smoothing": 0.0, "train.augment": "none", "train.ema": 0.0, "train.clip": 1.0, "train.patience": 0,
+    "train.warmup": 0.05, "train.schedule": "cosine", "train.weight_decay": 0.0, "train.loss": "",
+}  # fmt: skip
+
+# The first kind of input that a schema has decides.
+BY_INPUT = {"image": images, "audio": series, "text": texts, "series": series}
+BY_OUTPUT = {"text": generation, "image": generation, "mask": generation, "boxes": generation}
+
+
+def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
+    """`config` with every open setting of the model and the training decided."""
+    chosen = {**REST, **_recipe(schema)(facts)}
+    if "train.epochs" in chosen:
+        chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))
+    values = config.model_dump()
+    open_settings = {
+        name: value
+        for name, value in chosen.items()
+        if values[name.partition(".")[0]][name.partition(".")[2]] is None
+    }
+    return config.override(open_settings)
+
+
+def _recipe(schema: Schema) -> Any:
+    for column in schema.predict:
+        if column.kind in BY_OUTPUT:
+            return BY_OUTPUT[column.kind]
+    kinds = {column.kind for column in schema.given}
+    return next((recipe for kind, recipe in BY_INPUT.items() if kind in kinds), tables)
+
+
+def _batch(rows: int, least: int, most: int) -> int:
+    """A power of two near a hundredth of the rows, within bounds."""
+    size = least
+    while size * 2 <= most and size * 64 <= rows:
+        size *= 2
+    return size
+
+
+def _epochs(rows: int, seen: int, least: int, most: int) -> int:
+    """Passes after which about `seen` rows were trained on, within bounds."""
+    return max(least, min(most, round(seen / max(rows, 1))))

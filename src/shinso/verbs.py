@@ -1,0 +1,126 @@
+"""The work behind the verbs of `api.py`: from what the user gave to what the modules take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import training
+from .config import RunConfig
+from .console import Console
+from .data.loader import Loader
+from .data.table import Source, Table
+from .errors import DataError, SettingError
+from .evaluation import answers, measure, predict_rows, require_columns, truth_of
+from .files import write_atomic, write_json
+from .machine import make_plan
+from .preparing import Question, encode_given
+from .reports import write_report
+from .run import RunDirectory
+from .writing import write_table
+
+BATCH = 1024
+
+
+def train(
+    data: Source, *, predict: tuple[str, ...], given: tuple[str, ...] | None, types: Mapping[str, str],
+    settings: Mapping[str, Any], window: tuple[int | None, int | None], out: str | Path | None,
+    resume: str | Path | None, allow: tuple[str, ...], quiet: bool,
+) -> Path:  # fmt: skip
+    """See `api.train`; gives the path of the run."""
+    console = Console(quiet=quiet)
+    if resume is not None:
+        return training.resume(Path(resume), data, console, allow).path
+    if data is None:
+        raise SettingError("Say what to train on: shinso train DATA --predict COLUMN.")
+    config = RunConfig().override(dict(settings))
+    question = Question(predict, given, types, *window)
+    return training.train(data, question, config, None if out is None else Path(out), console).path
+
+
+def predict(
+    path: Path, data: Source, *, out: str | Path | None, allow: tuple[str, ...], quiet: bool
+) -> dict[str, list[Any]]:
+    """See `api.predict`."""
+    run = opened(path, allow)
+    table = Table.read(data, run.config.data)
+    require_columns(run.schema, table.names, targets=False)
+    store = encode_given(table, run.schema.given, Console(quiet=quiet))
+    _refuse_bad(store.bad)
+    plan = make_plan(run.config.train)
+    rows = torch.arange(len(table)).numpy()
+    predictions = predict_rows(
+        run.network.to(plan.device), run.schema, Loader(store, run.schema.given, rows, BATCH), plan, run.config.seed
+    )
+    found = {table.key_name: list(table.keys()), **answers(run.schema, predictions, run.calibration)}
+    if out is not None:
+        write_table(Path(out), found)
+    return found
+
+
+def evaluate(
+    path: Path, data: Source, *, out: str | Path | None, allow: tuple[str, ...], quiet: bool
+) -> dict[str, Any]:
+    """See `api.evaluate`."""
+    run = opened(path, allow)
+    if data is None:
+        found = run.evaluation
+    else:
+        found = evaluate_table(run, Table.read(data, run.config.data), Console(quiet=quiet))
+    if out is not None:
+        write_json(Path(out), found)
+    return found
+
+
+def evaluate_table(run: RunDirectory, table: Table, console: Console) -> dict[str, Any]:
+    """Metrics of a run on rows that it has not seen; rows without a target are counted and left out."""
+    started = time.perf_counter()
+    require_columns(run.schema, table.names, targets=True)
+    store = encode_given(table, tuple(run.schema), console)
+    _refuse_bad(store.bad)
+    plan = make_plan(run.config.train)
+    rows = torch.arange(len(table)).numpy()
+    loader = Loader(store, run.schema.given, rows, BATCH)
+    predictions = predict_rows(run.network.to(plan.device), run.schema, loader, plan, run.config.seed)
+    truths = {
+        c.name: truth_of(c, table.values(c.name), store[c.name].take(slice(None))) for c in run.schema.predict
+    }
+    return {
+        "data": table.describe(),
+        "rows": {"given": len(table)},
+        "evaluated": len(table),
+        "outputs": measure(run.schema, predictions, truths, run.calibration, run.config.seed),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def report(path: Path, *, out: str | Path | None) -> Path:
+    """See `api.report`."""
+    run = opened(path, ())
+    if out is not None:
+        write_atomic(Path(out), write_report(run, run.evaluation, save=False))
+        return Path(out)
+    write_report(run, run.evaluation)
+    run.seal()
+    return run.path / "report.html"
+
+
+def opened(path: Path, allow: tuple[str, ...]) -> RunDirectory:
+    """A complete run, its network on as many threads as it trained with."""
+    run = RunDirectory(path, allow=allow)
+    run.require_complete()
+    torch.set_num_threads(make_plan(run.config.train).threads)
+    return run
+
+
+def _refuse_bad(bad: Any) -> None:
+    if bad:
+        lines = "\n".join(f"  {one.file}, row {one.row}: {one.reason}" for one in bad[:5])
+        raise DataError(
+            f"{len(bad)} row{'s' if len(bad) > 1 else ''} cannot be read, so nothing was predicted:\n{lines}\n"
+            f"Mend or remove them, then try again."
+        )
