@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, function in VERBS.items():
         text = inspect.getdoc(function) or ""
         command = commands.add_parser(
-            name, help=text.partition("\n")[0], description=text.partition("\n")[0], allow_abbrev=False
+            name, help=text.partition("\n")[0].replace("%", "%%"), description=text.partition("\n")[0].replace("%", "%%"), allow_abbrev=False
         )
         for parameter in inspect.signature(function).parameters.values():
             _add(command, parameter, _helps(text).get(parameter.name, ""))

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save
 
 from .baselines import Part, baselines
 from .calibration import Calibration, calibrate
 from .columns import Column
 from .console import Console
 from .data.loader import Rows
-from .evaluation import labels_of, measure, predict_rows, truth_of
+from .evaluation import calibrated, labels_of, measure, predict_rows, truth_of
+from .files import write_atomic
 from .loop import Fitted
 from .machine import Plan, peak_memory, roofs
 from .mistakes import worst
@@ -63,6 +65,7 @@ def finish(
         "training": training_facts(run, network, fitted, plan, seconds),
     }
     run.write_json("evaluation.json", evaluation)
+    write_predictions(run, prepared, rows, predictions, truths, calibration)
     run.write_json("mistakes.json", worst(prepared, rows, predictions, truths, calibration))
     run.write_json("summary.json", summaries(prepared))
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
@@ -70,6 +73,22 @@ def finish(
     run.seal()
     for line in summary_lines(evaluation):
         console.say(line)
+
+
+def write_predictions(
+    run: RunDirectory, prepared: Prepared, rows: Rows, predictions: Mapping[str, Any], truths: Mapping[str, Any],
+    calibration: Mapping[str, Calibration],
+) -> None:  # fmt: skip
+    """Keep truth and prediction of the evaluated rows, so that runs can be compared row by row."""
+    arrays: dict[str, Any] = {"rows": np.asarray(rows)}
+    for c in prepared.schema.predict:
+        if c.kind in ("category", "number"):
+            kind = np.int64 if c.kind == "category" else np.float64
+            arrays[f"{c.name}.truth"] = np.ascontiguousarray(truths[c.name], kind)
+            arrays[f"{c.name}.prediction"] = np.ascontiguousarray(
+                calibrated(c, predictions[c.name], calibration), np.float32 if c.kind == "category" else np.float64
+            )
+    write_atomic(run.path / "predictions.safetensors", save(arrays))
 
 
 def fit_calibration(network: Network, prepared: Prepared, plan: Plan, seed: int) -> dict[str, Calibration]:

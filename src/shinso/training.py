@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .augment import augmentation
+from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
 from .data.table import Source, Table
@@ -147,7 +147,7 @@ def objective(network: Network, prepared: Prepared, config: RunConfig) -> Object
     """The losses of the network, on batches whose images are augmented where they are not predicted."""
     predicts_pixels = any(c.kind in ("image", "mask", "boxes") for c in prepared.schema.predict)
     names = [c.name for c in prepared.schema.given if c.kind == "image"]
-    change = augmentation(config.train.augment or "none")
+    change = augment(config.train.augment or "none")
 
     def losses(batch: Batch, rows: int) -> Any:
         if network.training and names and not predicts_pixels:

@@ -1,0 +1,98 @@
+"""A run directory as the plain data that the report is made of."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from .config import RunConfig, settings
+from .files import read_json, write_atomic
+from .reporting.data import ColumnFacts, Mistake, ReportData
+from .reporting.page import build_report
+from .run import RunDirectory
+from .version import VERSION
+
+
+def write_report(run: RunDirectory, evaluation: dict[str, Any], *, save: bool = True) -> str:
+    """Make the report of a run from its files, and write it beside them unless told not to."""
+    page = build_report(report_data(run, evaluation))
+    if save:
+        write_atomic(run.path / "report.html", page)
+    return page
+
+
+def report_data(run: RunDirectory, evaluation: dict[str, Any]) -> ReportData:
+    """All that the report shows, read from the run directory."""
+    facts, environment = evaluation["training"], read_json(run.path / "environment.json")
+    return ReportData(
+        name=run.path.name,
+        columns=columns_of(run),
+        evaluation=evaluation,
+        source=run.data["name"],
+        created=environment.get("created", ""),
+        version=VERSION,
+        stopped=facts["stopped"],
+        notes=run.data["notes"],
+        quarantine=run.quarantine,
+        history=[_flat(entry) for entry in run.metrics],
+        calibration=read_json(run.path / "calibration.json"),
+        mistakes={
+            name: [_mistake(m) for m in found] for name, found in read_json(run.path / "mistakes.json").items()
+        },
+        seconds=facts["seconds"],
+        parameters=facts["parameters"],
+        peak_memory=facts["peak_memory_bytes"],
+        flops_per_second=facts["flops_per_second"],
+        roof=facts["roof_flops_per_second"],
+        settings=run.config.model_dump(),
+        chosen=run.data.get("chosen", []),
+        environment=environment,
+    )
+
+
+def columns_of(run: RunDirectory) -> list[ColumnFacts]:
+    """Every column with its summary of the training rows and one example."""
+    summaries = read_json(run.path / "summary.json")
+    return [
+        ColumnFacts(
+            name=c.name, kind=c.kind, role="given" if c in run.schema.given else "predict",
+            summary={k: v for k, v in summaries[c.name].items() if k not in ("kind", "example")},
+            example=summaries[c.name].get("example", ""),
+        )
+        for c in run.schema
+    ]  # fmt: skip
+
+
+def changed_settings(config: RunConfig) -> list[str]:
+    """Dotted names of the settings that are not at their default: what the user chose."""
+    values = config.model_dump()
+    found = []
+    for name, field in settings().items():
+        value: Any = values
+        for part in name.split("."):
+            value = value[part]
+        if value != field.default:
+            found.append(name)
+    return found
+
+
+def now() -> str:
+    """The time of day, for `environment.json`."""
+    return datetime.datetime.now(datetime.UTC).astimezone().isoformat(timespec="seconds")
+
+
+def _flat(entry: dict[str, Any]) -> dict[str, Any]:
+    return entry
+
+
+def _mistake(found: dict[str, Any]) -> Mistake:
+    return Mistake(
+        truth=str(found["truth"]),
+        predicted=str(found["predicted"]),
+        probability=found.get("probability"),
+        error=found.get("error"),
+        low=found.get("low"),
+        high=found.get("high"),
+        row=str(found.get("key", "")),
+        cells=found["cells"],
+    )
