@@ -99,7 +99,7 @@ def test_rows_without_a_target_and_unseen_values() -> None:
     train, test = split(planted(400, "category"), 300)
     train.target[:50] = -1
     town = object_array(["Tokyo"] * 100)
-    test = Part(inputs=test.inputs | {"town": (train.inputs["town"][0], town)}, target=test.target)
+    test = Part(inputs={**test.inputs, "town": (train.inputs["town"][0], town)}, target=test.target)
     rows = baselines("category", train, test, ("no", "yes"))
     assert rows[0]["train_rows"] == 250
     assert not any("skipped" in row for row in rows)
@@ -130,6 +130,27 @@ def test_one_class_or_no_rows_give_reasons() -> None:
     assert "only one class" in rows[1]["skipped"]
     train.target[:] = -1
     assert baselines("category", train, test, ("no", "yes")) == []
+
+
+def test_several_labels() -> None:
+    part = planted(500, "category")
+    hot = np.stack([part.target, 1 - part.target, np.zeros(500)], 1).astype(np.float32)
+    hot[:20] = np.nan
+    train, test = split(Part(inputs=part.inputs, target=hot), 400)
+    rows = baselines("labels", train, test, tuple("abc"))
+    assert [row["train_rows"] for row in rows] == [380, 380]
+    values = [row["metrics"]["f1_micro"]["value"] for row in rows]
+    assert values[1] > 0.9 > values[0]
+
+
+def test_the_gain_of_the_network_is_measured_on_the_same_rows() -> None:
+    train, test = split(planted(500, "category"), 400)
+    rows = baselines("category", train, test, ("no", "yes"), prediction=np.eye(2)[test.target])
+    for row in rows:
+        assert row["gain"]["value"] == pytest.approx(1 - row["metrics"]["accuracy"]["value"])
+    sampled = Part(inputs=train.inputs, target=train.target, sampled_from=9000)
+    rows = baselines("category", sampled, test, ("no", "yes"))
+    assert rows[1]["name"] == "logistic regression (400 training rows)"
 
 
 def test_kinds_without_baselines() -> None:

@@ -16,7 +16,8 @@ from sklearn import metrics as reference
 
 from shinso import classification, intervals
 from shinso.errors import DataError
-from shinso.metrics import METRICS, STATISTICS, edit_distance, evaluate_predictions, of_sums, score
+from shinso.measures import edit_distance
+from shinso.metrics import METRICS, STATISTICS, evaluate_predictions, gain, lower_is_better, of_sums, score
 
 EXACT = 1e-9
 
@@ -315,6 +316,37 @@ def test_overlapping_rows_are_not_counted_as_independent() -> None:
     assert blocks["high"] - blocks["low"] > 2 * (alone["high"] - alone["low"])
 
 
+@pytest.mark.parametrize("kind", ["category", *METRICS])
+def test_gain_is_the_difference_of_the_main_metric_with_a_paired_interval(kind: str) -> None:
+    truth, prediction, labels = made_up(kind, 60)
+    other = made_up_worse(kind, prediction)
+    found = gain(kind, truth, prediction, other, labels)
+    first, second = (evaluate_predictions(kind, truth, p, labels) for p in (prediction, other))
+    a, b = (result["metrics"][first["main"]]["value"] for result in (first, second))
+    sign = -1 if lower_is_better(first["main"]) else 1
+    assert found["value"] == pytest.approx(sign * (a - b))
+    assert found["low"] is None or found["low"] <= found["value"] <= found["high"]
+    assert gain(kind, truth, prediction, prediction, labels)["value"] == 0.0
+
+
+def made_up_worse(kind: str, prediction: Any) -> Any:
+    if kind == "datetime":
+        return prediction + np.timedelta64(3, "D")
+    if kind == "text":
+        return [p + "?" for p in prediction]
+    return prediction[::-1].copy()
+
+
+def test_paired_intervals_are_narrower() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=500)
+    shared = rng.normal(size=500)
+    found = gain("number", truth, truth + shared, truth + 1.1 * shared)
+    single = evaluate_predictions("number", truth, truth + shared)["metrics"]["rmse"]
+    assert found["low"] > 0
+    assert found["high"] - found["low"] < (single["high"] - single["low"]) / 5
+
+
 def test_auc_intervals_cover() -> None:
     rng = np.random.default_rng(5)
     truth_area = 0.7602  # of two normal distributions one standard deviation apart: Phi(1 / sqrt 2)
@@ -323,6 +355,7 @@ def test_auc_intervals_cover() -> None:
         positive = rng.random(150) < 0.4
         area, influence = intervals.area_under_roc(positive, rng.normal(size=150) + positive)
         found = intervals.area_estimate(area, influence, int(positive.sum()))
+        assert found.low is not None and found.high is not None
         covered += found.low <= truth_area <= found.high
     assert 0.91 <= covered / 300 <= 0.99
 
@@ -330,7 +363,7 @@ def test_auc_intervals_cover() -> None:
 def test_median_interval_covers() -> None:
     rng = np.random.default_rng(6)
     found = [intervals.median(rng.exponential(size=61)) for _ in range(400)]
-    covered = np.mean([e.low <= np.log(2) <= e.high for e in found])
+    covered = np.mean([(e.low or 0) <= np.log(2) <= (e.high or 0) for e in found])
     assert covered >= 0.93
 
 

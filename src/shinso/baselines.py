@@ -20,7 +20,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from .columns.base import Column, Values, missing_mask
-from .metrics import evaluate_predictions
+from .metrics import evaluate_predictions, gain
 
 Array = NDArray[Any]
 MOST_ROWS = 20_000  # training rows that a baseline sees at most; its name says so
@@ -38,22 +38,25 @@ TEXT_SCALE = (
 class Part:
     """The rows that a baseline learns from, or is measured on.
 
-    `inputs` holds raw values by column name. `target` (n,) is as `metrics.evaluate_predictions` takes the
-    truth: a category as int labels (-1 = no target), a number as raw values (NaN = no target).
+    `inputs` holds raw values by column name. `target` is as `metrics.evaluate_predictions` takes the truth: a
+    category as (n,) int labels (-1 = no target), a number as (n,) raw values (NaN = no target), labels as
+    (n, C) multi-hot (NaN = no target). `sampled_from` is the number of rows that these were drawn from.
     """
 
     inputs: Mapping[str, tuple[Column, Values]]
     target: Array
+    sampled_from: int = 0
 
     def take(self, rows: Array) -> Part:
         """Only these rows."""
         inputs = {name: (column, values[rows]) for name, (column, values) in self.inputs.items()}
-        return Part(inputs=inputs, target=self.target[rows])
+        return Part(inputs=inputs, target=self.target[rows], sampled_from=self.sampled_from)
 
     def known(self) -> Part:
         """Only the rows that have a target."""
         target = self.target
-        return self.take(np.flatnonzero(~np.isnan(target) if target.dtype.kind == "f" else target >= 0))
+        known = ~np.isnan(target) if target.dtype.kind == "f" else target >= 0
+        return self.take(np.flatnonzero(known.reshape(len(target), -1).any(1)))
 
 
 Fitted = Callable[[Part], Array]  # a part to its predictions, as `evaluate_predictions` takes them
@@ -64,41 +67,61 @@ class Unsuitable(ValueError):
     """This baseline does not apply to these columns; the text says why."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What every baseline is measured against."""
+
+    kind: str
+    test: Part
+    labels: Sequence[str]
+    seed: int
+    prediction: Any  # of the network, or None
+
+
 def baselines(
-    kind: str, train: Part, test: Part, labels: Sequence[str] = (), *, seed: int = 0, seconds: float = 10.0
+    kind: str,
+    train: Part,
+    test: Part,
+    labels: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    seconds: float = 10.0,
+    prediction: Any = None,
 ) -> list[dict[str, Any]]:
     """Fit the simple models that suit `kind` on `train` and measure them on `test`, within about `seconds`.
 
     Gives rows {name, metrics, train_rows, seconds}, or {name, skipped} with the reason; `metrics` as
-    `evaluate_predictions` gives them. The first row, the constant prediction, is always measured. Every other
-    one is fitted on a small sample first, then on ever more rows as long as the next fit can be foreseen to
-    end in time.
+    `evaluate_predictions` gives them. With the network's `prediction` of the test rows, each row also has
+    `gain`: how much better the network's main metric is, on the same rows, with its interval. The first row,
+    the constant prediction, is always measured. Every other one is fitted on a small sample first, then on
+    ever more rows as long as the next fit can be foreseen to end in time. Kinds without baselines give [].
     """
     learners = LEARNERS.get(kind, {})
     deadline = time.perf_counter() + seconds
-    train = train.known()
-    if not len(train.target):
+    train = train.known() if learners else train
+    if not learners or not len(train.target):
         return []
+    trial = Trial(kind, test, labels, seed, prediction)
     shuffled = train.take(np.random.default_rng(seed).permutation(len(train.target))[:MOST_ROWS])
+    available = max(len(train.target), train.sampled_from)
     found = []
     for i, (name, learner) in enumerate(learners.items()):
         budget = (deadline - time.perf_counter()) / (len(learners) - i)
         if i == 0:
-            found.append(_measured(name, learner, kind, train, test, labels, seed))
+            found.append(_measured(name, learner, train, trial))
         elif budget <= 0:
             found.append({"name": name, "skipped": "There was no time left."})
         else:
-            found.append(_grown(name, learner, kind, shuffled, len(train.target), test, labels, seed, budget))
+            found.append(_grown(name, learner, shuffled, available, trial, budget))
     return found
 
 
 def _grown(
-    name: str, learner: Learner, kind: str, train: Part, available: int, test: Part, labels: Sequence[str],
-    seed: int, budget: float,
-) -> dict[str, Any]:  # fmt: skip
+    name: str, learner: Learner, train: Part, available: int, trial: Trial, budget: float
+) -> dict[str, Any]:
     size, start, last = min(FIRST_ROWS, len(train.target)), time.perf_counter(), 0.0
     while True:
-        row = _measured(name, learner, kind, train.take(np.arange(size)), test, labels, seed)
+        row = _measured(name, learner, train.take(np.arange(size)), trial)
         spent = time.perf_counter() - start
         if "skipped" in row or size == len(train.target) or spent + (spent - last) * GROWTH > budget:
             break
@@ -108,19 +131,20 @@ def _grown(
     return row
 
 
-def _measured(
-    name: str, learner: Learner, kind: str, train: Part, test: Part, labels: Sequence[str], seed: int
-) -> dict[str, Any]:
-    start = time.perf_counter()
+def _measured(name: str, learner: Learner, train: Part, trial: Trial) -> dict[str, Any]:
+    start, test = time.perf_counter(), trial.test
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a baseline that has not converged is measured as it is
-            prediction = learner(train, len(labels), seed)(test)
+            prediction = learner(train, len(trial.labels), trial.seed)(test)
     except (ValueError, MemoryError, np.linalg.LinAlgError) as error:
         return {"name": name, "skipped": str(error).partition("\n")[0]}
     seconds = time.perf_counter() - start
-    metrics = evaluate_predictions(kind, test.target, prediction, labels, seed)["metrics"]
-    return {"name": name, "metrics": metrics, "train_rows": len(train.target), "seconds": round(seconds, 3)}
+    metrics = evaluate_predictions(trial.kind, test.target, prediction, trial.labels, trial.seed)["metrics"]
+    row = {"name": name, "metrics": metrics, "train_rows": len(train.target), "seconds": round(seconds, 3)}
+    if trial.prediction is not None:
+        row["gain"] = gain(trial.kind, test.target, trial.prediction, prediction, trial.labels, trial.seed)
+    return row
 
 
 # ---------------------------------------------------------------- learners
@@ -153,6 +177,32 @@ def ridge(train: Part, classes: int, seed: int) -> Fitted:
     return lambda part: np.asarray(model.predict(features(part)))
 
 
+def label_shares(train: Part, classes: int, seed: int) -> Fitted:
+    """Always the share of each label among the training rows."""
+    share = train.target.mean(0)
+    return lambda part: np.tile(share, (len(part.target), 1))
+
+
+def logistic_labels(train: Part, classes: int, seed: int) -> Fitted:
+    """One logistic regression a label; a label that is always or never there gets its share."""
+    features = linear_features(train)
+    given, wanted = features(train), train.target > 0.5
+    share = wanted.mean(0)
+    models = {
+        label: LogisticRegression(max_iter=200, random_state=seed).fit(given, wanted[:, label])
+        for label in np.flatnonzero((share > 0) & (share < 1))
+    }
+
+    def predict(part: Part) -> Array:
+        probabilities = np.tile(share, (len(part.target), 1))
+        rows = features(part)
+        for label, model in models.items():
+            probabilities[:, label] = model.predict_proba(rows)[:, 1]
+        return probabilities
+
+    return predict
+
+
 def boosted_classes(train: Part, classes: int, seed: int) -> Fitted:
     """Gradient boosting over the numbers, categories and dates."""
     _several(train)
@@ -181,6 +231,7 @@ LEARNERS: dict[str, dict[str, Learner]] = {
         "gradient boosting": boosted_classes,
     },
     "number": {"mean": mean, "ridge regression": ridge, "gradient boosting": boosted_number},
+    "labels": {"shares of the labels": label_shares, "logistic regression": logistic_labels},
 }
 
 

@@ -99,8 +99,8 @@ def calibrate_classes(
 ) -> Calibration:
     """A temperature, kept only where it lowers the log loss, and the threshold of sets.
 
-    Guo et al. (2017), Sadinle et al. (2019). The targets of the fit are smoothed by 1 / (n + 2) (Platt, 1999),
-    so that few rows without a mistake do not make the network certain.
+    Guo et al. (2017), Sadinle et al. (2019). The targets of the fit are smoothed by 1 / (n + 2) (Platt,
+    1999), so that few rows without a mistake do not make the network certain.
     """
     known = (np.asarray(truth_n) >= 0) & np.isfinite(probabilities_nC).all(-1)
     truth = np.asarray(truth_n)[known].astype(np.int64)

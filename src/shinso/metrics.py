@@ -14,192 +14,47 @@ that function and add its line to the table of its kind; the interval comes with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from . import measures
 from .classification import classification
 from .errors import DataError, did_you_mean
 from .intervals import Estimate, Floats, finite, median, percentiles, proportion, resample_sums, unknown
+from .measures import Metric, Sums
 
-Array = NDArray[Any]
-Sums = Mapping[str, Floats]  # name -> (..., ) or (..., C): sums over rows, with any number of leading axes
-Metric = Callable[[Sums], Floats]  # sums -> (...): the value, NaN where it is not defined
 SHOWN_POINTS = 1500  # pairs of truth and prediction kept for the plot
-
-
-# ---------------------------------------------------------------- number, datetime, series, image
-
-
-def mean_squared_error(sums: Sums) -> Floats:
-    """Mean of the squared errors."""
-    return _share(sums["squared"], sums["count"])
-
-
-def root_mean_squared_error(sums: Sums) -> Floats:
-    """Square root of the mean squared error, in the unit of the target."""
-    return np.sqrt(mean_squared_error(sums))
-
-
-def mean_absolute_error(sums: Sums) -> Floats:
-    """Mean of the absolute errors, in the unit of the target."""
-    return _share(sums["absolute"], sums["count"])
-
-
-def r2(sums: Sums) -> Floats:
-    """Share of the target's variance that the prediction explains; undefined for a constant target."""
-    spread = sums["truth_squared"] - sums["truth"] ** 2 / np.maximum(sums["count"], 1)
-    spread = np.where(spread > 1e-12 * np.maximum(sums["truth_squared"], 1e-300), spread, np.nan)
-    return np.asarray(1 - sums["squared"] / spread)
-
-
-# ---------------------------------------------------------------- labels: several classes at once
-
-
-def f1_micro(sums: Sums) -> Floats:
-    """F1 over all labels counted together."""
-    truth, predicted = sums["truth"].sum(-1), sums["predicted"].sum(-1)
-    return _share(2 * sums["both"].sum(-1), truth + predicted, empty=0.0)
-
-
-def f1_macro(sums: Sums) -> Floats:
-    """Mean of the labels' F1; 0 for a label that is neither true nor predicted anywhere."""
-    return np.asarray(_share(2 * sums["both"], sums["truth"] + sums["predicted"], empty=0.0).mean(-1))
-
-
-def subset_accuracy(sums: Sums) -> Floats:
-    """Share of rows whose labels are all right."""
-    return _share(sums["exact"], sums["count"])
-
-
-# ---------------------------------------------------------------- text
-
-
-def exact_match(sums: Sums) -> Floats:
-    """Share of texts that are equal to the truth, character by character."""
-    return _share(sums["exact"], sums["count"])
-
-
-def character_error_rate(sums: Sums) -> Floats:
-    """Characters to insert, delete or replace (Levenshtein), over the characters of the truth."""
-    return _share(sums["edits"], sums["characters"])
-
-
-# ---------------------------------------------------------------- mask
-
-
-def mean_iou(sums: Sums) -> Floats:
-    """Mean over classes of intersection over union; classes that appear nowhere are left out."""
-    union = sums["truth"] + sums["predicted"] - sums["both"]
-    iou = _share(sums["both"], union)
-    known = np.isfinite(iou)
-    return _share(np.where(known, iou, 0.0).sum(-1), known.sum(-1).astype(np.float64))
-
-
-def pixel_accuracy(sums: Sums) -> Floats:
-    """Share of pixels whose class is right."""
-    return _share(sums["both"].sum(-1), sums["truth"].sum(-1))
-
-
-# ---------------------------------------------------------------- statistics: rows to sums
-
-
-def number_statistics(truth_n: Array, prediction_n: Array, labels: Sequence[str] = ()) -> dict[str, Floats]:
-    """Per-row sums of a number's errors; rows without a truth count nothing."""
-    truth, error = _numbers(truth_n, prediction_n)
-    centred = truth - truth.mean() if len(truth) else truth
-    one = np.ones(len(truth))
-    return {
-        "count": one,
-        "squared": error**2,
-        "absolute": np.abs(error),
-        "truth": centred,
-        "truth_squared": centred**2,
-    }
-
-
-def array_statistics(
-    truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()
-) -> dict[str, Floats]:
-    """Per-row sums of the errors of series or images, one array a row; NaN in the truth counts nothing."""
-    rows = np.array([_array_row(t, p) for t, p in zip(truth, prediction, strict=True)]).reshape(-1, 3)
-    return {"count": rows[:, 0], "squared": rows[:, 1], "absolute": rows[:, 2]}
-
-
-def labels_statistics(truth_nC: Array, prediction_nC: Array, labels: Sequence[str] = ()) -> dict[str, Floats]:
-    """Per-row sums of multi-label predictions; a probability of .5 or more says yes."""
-    known = ~np.isnan(np.asarray(truth_nC, np.float64)).all(1)
-    truth = np.asarray(truth_nC)[known] > 0.5
-    predicted = np.asarray(prediction_nC)[known] >= 0.5
-    counts = {"truth": truth, "predicted": predicted, "both": truth & predicted}
-    exact = (truth == predicted).all(1)
-    return {name: c.astype(np.float64) for name, c in counts.items()} | {
-        "exact": exact.astype(np.float64), "count": np.ones(len(truth)),
-    }  # fmt: skip
-
-
-def text_statistics(
-    truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()
-) -> dict[str, Floats]:
-    """Per-row sums of the differences between two texts."""
-    pairs = [(t, p or "") for t, p in zip(truth, prediction, strict=True) if t is not None]
-    edits = np.array([edit_distance(t, p) for t, p in pairs], np.float64)
-    characters = np.array([len(t) for t, _ in pairs], np.float64)
-    exact = np.array([t == p for t, p in pairs], np.float64)
-    return {"edits": edits, "characters": characters, "exact": exact, "count": np.ones(len(pairs))}
-
-
-def mask_statistics(
-    truth: Sequence[Any], prediction: Sequence[Any], labels: Sequence[str] = ()
-) -> dict[str, Floats]:
-    """Per-image counts of pixels by class; 255 in the truth counts nothing."""
-    size = max(len(labels), 1)
-    rows = np.array(
-        [_mask_row(np.asarray(t), np.asarray(p), size) for t, p in zip(truth, prediction, strict=True)]
-    )
-    rows = rows.reshape(-1, 3, size).astype(np.float64)
-    return {"both": rows[:, 0], "truth": rows[:, 1], "predicted": rows[:, 2], "count": np.ones(len(rows))}
-
-
-def edit_distance(a: str, b: str) -> int:
-    """The Levenshtein distance: one vectorised pass over `b` for every character of `a`.
-
-    >>> edit_distance("深層学習", "深い学習")
-    1
-    """
-    codes_b = np.frombuffer(b.encode("utf-32-le", "surrogatepass"), np.uint32)
-    steps = np.arange(len(b) + 1)
-    row = steps.copy()
-    for i, character in enumerate(a):
-        best = np.minimum(row[:-1] + (codes_b != ord(character)), row[1:] + 1)
-        row = np.minimum.accumulate(np.concatenate([[i + 1], best]) - steps) + steps
-    return int(row[-1])
-
-
-# ---------------------------------------------------------------- the tables
+BARS = 40  # of the histogram of errors
 
 ERRORS: dict[str, Metric] = {
-    "rmse": root_mean_squared_error, "mae": mean_absolute_error, "r2": r2, "mse": mean_squared_error,
-}  # fmt: skip
+    "rmse": measures.root_mean_squared_error,
+    "mae": measures.mean_absolute_error,
+    "r2": measures.r2,
+    "mse": measures.mean_squared_error,
+}
 METRICS: dict[str, dict[str, Metric]] = {
     "number": ERRORS,
     "datetime": ERRORS,  # in days
-    "series": {"mse": mean_squared_error, "mae": mean_absolute_error, "rmse": root_mean_squared_error},
-    "image": {"mse": mean_squared_error, "mae": mean_absolute_error},
-    "labels": {"f1_micro": f1_micro, "f1_macro": f1_macro, "subset_accuracy": subset_accuracy},
-    "text": {"character_error_rate": character_error_rate, "exact_match": exact_match},
-    "mask": {"mean_iou": mean_iou, "pixel_accuracy": pixel_accuracy},
+    "series": {name: ERRORS[name] for name in ("mse", "mae", "rmse")},
+    "image": {name: ERRORS[name] for name in ("mse", "mae")},
+    "labels": {
+        "f1_micro": measures.f1_micro,
+        "f1_macro": measures.f1_macro,
+        "subset_accuracy": measures.subset_accuracy,
+    },
+    "text": {"character_error_rate": measures.character_error_rate, "exact_match": measures.exact_match},
+    "mask": {"mean_iou": measures.mean_iou, "pixel_accuracy": measures.pixel_accuracy},
 }
 STATISTICS: dict[str, Callable[[Any, Any, Sequence[str]], dict[str, Floats]]] = {
-    "number": number_statistics,
-    "datetime": number_statistics,
-    "series": array_statistics,
-    "image": array_statistics,
-    "labels": labels_statistics,
-    "text": text_statistics,
-    "mask": mask_statistics,
+    "number": measures.number_statistics,
+    "datetime": measures.datetime_statistics,
+    "series": measures.array_statistics,
+    "image": measures.array_statistics,
+    "labels": measures.labels_statistics,
+    "text": measures.text_statistics,
+    "mask": measures.mask_statistics,
 }
 SHARES = ("subset_accuracy", "exact_match")  # of independent rows, so their interval is exact
 MAIN = {
@@ -269,6 +124,38 @@ def score(kind: str, truth: Any, prediction: Any, labels: Sequence[str] = ()) ->
     return {name: metric["value"] for name, metric in metrics.items()}
 
 
+def gain(
+    kind: str, truth: Any, prediction: Any, other: Any, labels: Sequence[str] = (), seed: int = 0
+) -> dict[str, Any]:
+    """How much better the main metric of `prediction` is than that of `other`, on the same rows.
+
+    Positive where `prediction` is better, whichever way the metric points. Both are measured on the same
+    resamples, so the interval is narrower than those of the two values would suggest.
+    """
+    with np.errstate(all="ignore"):
+        pair = [_main_rows(kind, truth, one, labels) for one in (prediction, other)]
+        metric = measures.subset_accuracy if kind == "category" else METRICS[kind][MAIN[kind]]
+        sign = -1.0 if lower_is_better(MAIN[kind]) else 1.0
+        if not len(pair[0]["count"]):
+            return unknown("No row has a target.").to_dict()
+        stacked = {f"{i} {name}": row for i, rows in enumerate(pair) for name, row in rows.items()}
+        resampled = _resample(stacked, np.random.default_rng(seed), 1)
+        values, spread = [], []
+        for i, rows in enumerate(pair):
+            values.append(float(metric({name: row.sum(0) for name, row in rows.items()})))
+            spread.append(metric({name: resampled[f"{i} {name}"] for name in rows}))
+        return percentiles(sign * (values[0] - values[1]), sign * (spread[0] - spread[1])).to_dict()
+
+
+def _main_rows(kind: str, truth: Any, prediction: Any, labels: Sequence[str]) -> dict[str, Floats]:
+    """The per-row sums that the main metric of a kind needs."""
+    if kind != "category":
+        return STATISTICS[kind](truth, prediction, labels)
+    known = np.asarray(truth) >= 0
+    exact = np.asarray(prediction)[known].argmax(1) == np.asarray(truth)[known]
+    return {"exact": exact.astype(np.float64), "count": np.ones(len(exact))}
+
+
 def of_sums(kind: str, sums: Sums) -> dict[str, float | None]:
     """The values from sums that were added up over batches (`STATISTICS[kind](...)`, summed over axis 0)."""
     with np.errstate(all="ignore"):
@@ -279,14 +166,13 @@ def _measure(
     kind: str, truth: Any, prediction: Any, labels: Sequence[str], rng: np.random.Generator, block: int, *,
     intervals: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    if kind == "datetime":
-        truth, prediction = _days(truth), _days(prediction)
     rows = STATISTICS[kind](truth, prediction, labels)
     resampled = _resample(rows, rng, block) if intervals and len(rows["count"]) else None
     estimates = {name: _estimate(name, metric, rows, resampled) for name, metric in METRICS[kind].items()}
     extra: dict[str, Any] = {}
     if kind in ("number", "datetime"):
-        truth_n, error_n = _numbers(truth, prediction)
+        plain = measures.days if kind == "datetime" else np.asarray
+        truth_n, error_n = measures.numbers(plain(truth), plain(prediction))
         estimates["median_absolute_error"] = (
             median(np.abs(error_n)) if np.isfinite(error_n).all() else _NOT_FINITE
         )
@@ -324,59 +210,41 @@ def _resample(rows: Sums, rng: np.random.Generator, block: int) -> dict[str, Flo
     return {name: part.reshape(-1, *rows[name].shape[1:]) for name, part in zip(flat, parts, strict=True)}
 
 
-def _share(part: Floats, whole: Floats, empty: float = np.nan) -> Floats:
-    return np.divide(part, whole, out=np.full(np.shape(whole), empty, np.float64), where=whole > 0)
-
-
-def _numbers(truth_n: Array, prediction_n: Array) -> tuple[Floats, Floats]:
-    truth = np.asarray(truth_n, np.float64).reshape(-1)
-    prediction = np.asarray(prediction_n, np.float64).reshape(-1)
-    known = ~np.isnan(truth)
-    return truth[known], prediction[known] - truth[known]
-
-
-def _days(times: Any) -> Floats:
-    stamps = np.asarray(times, "datetime64[us]")
-    return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / 86_400e6)
-
-
-def _array_row(truth: Any, prediction: Any) -> tuple[float, float, float]:
-    target = np.asarray(truth, np.float64)
-    error = (np.asarray(prediction, np.float64) - target)[~np.isnan(target)]
-    return float(error.size), float((error**2).sum()), float(np.abs(error).sum())
-
-
-def _mask_row(truth: Array, prediction: Array, size: int) -> Array:
-    known = (truth < size) & (prediction < size)
-    t, p = truth[truth < size], prediction[truth < size]
-    both = np.bincount(truth[known & (truth == prediction)], minlength=size)
-    return np.stack([both, np.bincount(t, minlength=size), np.bincount(p, minlength=size)[:size]])
-
-
 def _points(truth_n: Floats, error_n: Floats, rng: np.random.Generator) -> dict[str, Any]:
     known = np.isfinite(error_n)
     truth, error = truth_n[known], error_n[known]
     chosen = np.sort(rng.permutation(len(truth))[:SHOWN_POINTS])
-    counts, edges = np.histogram(error, bins=40) if len(error) else (np.zeros(0), np.zeros(0))
     return {
-        "points": {"truth": truth[chosen].tolist(), "predicted": (truth + error)[chosen].tolist()},
-        "residuals": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "points": {"truth": _short(truth[chosen]), "predicted": _short((truth + error)[chosen])},
+        "residuals": _histogram(error),
     }
 
 
+def _histogram(error_n: Floats) -> dict[str, Any]:
+    """Counts between edges; the outermost bars hold everything beyond the middle 99%."""
+    if not len(error_n):
+        return {"edges": [], "counts": []}
+    low, high = np.quantile(error_n, [0.005, 0.995])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(np.clip(error_n, low, high), bins=BARS, range=(low, high))
+    return {"edges": _short(edges), "counts": counts.tolist()}
+
+
+def _short(values: Floats) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
 def _label_rows(rows: Sums, labels: Sequence[str]) -> list[dict[str, Any]]:
-    both, truth, predicted = (rows[name].sum(0) for name in ("both", "truth", "predicted"))
-    shares = zip(
-        _share(both, predicted), _share(both, truth), _share(2 * both, truth + predicted), strict=True
-    )
+    both, truth, predicted = (rows[name].sum(0).astype(int) for name in ("both", "truth", "predicted"))
     return [
         {
             "label": label,
             "rows": int(t),
             "predicted": int(p),
-            "precision": finite(a),
-            "recall": finite(b),
-            "f1": finite(c),
+            "precision": proportion(int(b), int(p)).to_dict(),
+            "recall": proportion(int(b), int(t)).to_dict(),
+            "f1": 2 * int(b) / int(t + p) if t + p else None,
         }
-        for label, t, p, (a, b, c) in zip(labels, truth, predicted, shares, strict=True)
+        for label, b, t, p in zip(labels, both, truth, predicted, strict=True)
     ]

@@ -1,0 +1,1 @@
+"""A run, told to a person: one page of HTML, or a few lines in a terminal."""
