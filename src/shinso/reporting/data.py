@@ -21,27 +21,44 @@ class ColumnFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportData:
-    """Everything that `build_report` shows. What is left empty is left out of the page.
+class Mistake:
+    """One row that the network got wrong, the surest first; of outputs that are written or drawn, any row."""
 
-    `evaluation` is `evaluation.json`: `part`, `rows`, `outputs` (by predicted column, with `baselines`) and
-    `training` (steps, stopped, parameters, seconds by phase, peak_memory_bytes, flops_per_second, ...).
-    `mistakes` has by predicted column the worst rows: `truth`, `predicted`, `probability`, `key` (row number
-    or file), `cells` (given column -> safe HTML), and `html` where truth and prediction are safe HTML too.
-    """
+    truth: str
+    predicted: str
+    probability: float | None = None  # what the network gave its wrong answer
+    error: float | None = None  # of a number: predicted minus true
+    low: float | None = None  # ends of the interval around a predicted number
+    high: float | None = None
+    row: str = ""  # the row's number or file
+    cells: Mapping[str, str] = field(
+        default_factory=dict
+    )  # given column -> what `Column.show` made: safe HTML
+    drawn: bool = False  # truth and prediction are safe HTML too (images, series, masks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """Everything that `build_report` shows. What is left empty is left out of the page."""
 
     name: str  # of the run
     columns: Sequence[ColumnFacts]
-    evaluation: Json
+    evaluation: Json  # evaluation.json: {"part", "rows", "outputs": {column: {..., "baselines": [...]}}}
     source: str = ""  # the data, as a person would name it
     created: str = ""  # date and time
     version: str = ""  # of shinso
     parent: str = ""  # the run that this one was made from
+    stopped: str = ""  # why training ended early
     notes: Sequence[Json] = ()  # {"level", "message", "column", "count"}: what was cleaned, what was noticed
     quarantine: Sequence[Json] = ()  # {"file", "row", "column", "reason", "value"}: what was left out
     history: Sequence[Json] = ()  # the lines of metrics.jsonl
     calibration: Mapping[str, Json] = field(default_factory=dict)  # column -> Calibration.to_dict()
-    mistakes: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+    mistakes: Mapping[str, Sequence[Mistake]] = field(default_factory=dict)  # column -> the worst
+    seconds: Mapping[str, float] = field(default_factory=dict)  # phase -> seconds
+    parameters: int = 0
+    peak_memory: int = 0  # bytes
+    flops_per_second: float = 0.0  # achieved while training
+    roof: float = 0.0  # FLOP/s of the measured roof of this machine
     settings: Json = field(default_factory=dict)  # nested, resolved
     chosen: Sequence[str] = ()  # dotted names of the settings that the user set
     environment: Json = field(default_factory=dict)
@@ -61,9 +78,3 @@ class ReportData:
         """What was measured, by predicted column."""
         outputs: Mapping[str, Json] = self.evaluation.get("outputs", {})
         return outputs
-
-    @property
-    def training(self) -> Json:
-        """What training cost."""
-        training: Json = self.evaluation.get("training", {})
-        return training
