@@ -127,8 +127,9 @@ def backward(
     if parts == 1:
         with autocast(plan):
             losses = objective(batch, rows)
-        torch.stack([loss.total / loss.count.clamp(min=1) for loss in losses.values()]).sum().backward()
-        return {name: float(loss.total / loss.count.clamp(min=1)) for name, loss in losses.items()}
+        means = {name: loss.total / loss.count.clamp(min=1) for name, loss in losses.items()}
+        torch.stack(list(means.values())).sum().backward()
+        return {name: float(mean.detach()) for name, mean in means.items()}
     pieces = [piece for piece in np.array_split(np.arange(rows), parts) if len(piece)]
     views = [({name: t[int(p[0]) : int(p[-1]) + 1] for name, t in batch.items()}, len(p)) for p in pieces]
     state = torch.get_rng_state()
@@ -141,7 +142,7 @@ def backward(
         with autocast(plan):
             losses = objective(view, n)
         torch.stack([loss.total / counts[name] for name, loss in losses.items()]).sum().backward()
-        _add(sums, {name: float(loss.total) / counts[name] for name, loss in losses.items()})
+        _add(sums, {name: float(loss.total.detach()) / counts[name] for name, loss in losses.items()})
     return sums
 
 
