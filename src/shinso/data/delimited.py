@@ -1,173 +1,290 @@
-"""CSV in all its forms: separator, quotes, header, encoding, uneven rows."""
+"""CSV files, one or several of one schema, to typed columns."""
 
 from __future__ import annotations
 
-import csv
 import io
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.csv
 
 from ..config import DataConfig
-from ..errors import DataError
-from .infer import MISSING, Cells, convert, guess
-from .loaded import Loaded, Span
-from .notes import Bad, Note, plural, shorten
+from ..errors import DataError, did_you_mean
+from .cores import cores
+from .dialect import NO_SEPARATOR, Dialect, check_names, parse, sniff
+from .entries import Entries, make_key
+from .infer import Cells, Guess, convert, guess
+from .loaded import Loaded, Span, find_span
+from .notes import MOST_LISTED, Bad, Note, plural, shorten
+from .spool import LARGE, Facts, gather, restore, spool
+from .spool import FORMAT as SPOOL_FORMAT
+from .textfile import SAMPLE, TextFile, lines_of_records
 
-SEPARATORS = (",", "\t", ";", "|")
-NO_SEPARATOR = "\x1f"
-SAMPLE_BYTES = 1 << 18
-SAMPLE_ROWS = 500
+FORMAT = 1  # changes when the same file is read differently
+EXPECTED = {
+    "int": "numbers",
+    "float": "numbers",
+    "thousands": "numbers such as 1,234",
+    "comma": "numbers such as 3,14",
+    "time": "dates",
+}
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """How one file is written."""
+class Plan:
+    """How one file is read."""
 
-    separator: str
-    quote: str
-    header: bool
-    spaces: bool  # blanks follow the separators
-
-
-def sniff(text: str, options: DataConfig) -> Dialect:
-    """Find separator, quote and header from the beginning of a file."""
-    quote = _quote(text)
-    candidates = (options.separator,) if options.separator else SEPARATORS
-    tables = {s: _parse(text, s, quote) for s in candidates}
-    separator = max(tables, key=lambda s: _evenness(tables[s]))
-    if options.separator is None and _evenness(tables[separator]) <= 0.5:
-        separator, tables = NO_SEPARATOR, {NO_SEPARATOR: [[line] for line in text.splitlines() if line]}
-    rows = tables[separator]
-    later = [cell for row in rows for cell in row[1:]]
-    spaces = bool(later) and sum(cell[:1] == " " for cell in later) > 0.9 * len(later)
-    header = options.header == "yes" or (options.header == "auto" and looks_like_header(rows))
-    return Dialect(separator, quote, header, spaces)
+    file: TextFile
+    dialect: Dialect
+    names: list[str]  # in the order of this file
+    wanted: list[str]  # in the order of the first file
 
 
-def _quote(text: str) -> str:
-    return "'" if '"' not in text and (text.count("'") >= 4 and text.count(",'") > 0.3 * text.count("'")) else '"'
+@dataclass
+class Outcome:
+    """What the reading of one file met: rows kept, and those that were not, by their number in the file."""
+
+    rows: int = 0
+    numbers: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
 
-def _parse(text: str, separator: str, quote: str) -> list[list[str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote)
-    rows: list[list[str]] = []
-    try:
-        for row in reader:
-            if row:
-                rows.append(row)
-            if len(rows) >= SAMPLE_ROWS:
-                break
-    except csv.Error:  # a field beyond the limit of the csv module: what came before it is sample enough
-        pass
-    return rows
+def read_delimited(files: list[TextFile], options: DataConfig, entries: Entries) -> Loaded:
+    """Read CSV files as one table; they must have the same columns, in any order."""
+    plans = make_plans(files, options)
+    asked = [options.header, options.separator, options.encoding, options.bad_rows]
+    hashes = [file.fingerprint for file in files]
+    key = make_key("csv", FORMAT, SPOOL_FORMAT, hashes, [file.name for file in files], asked)
+    fingerprint = hashes[0] if len(files) == 1 and asked[:3] == ["auto", None, None] else make_key(hashes, asked[:3])
+    large = sum(file.size for file in files) >= LARGE
+    if large:
+        stored = restore(fingerprint, entries, key, [_lines(plan) for plan in plans])
+        if stored is not None:
+            return stored
+    outcomes: list[Outcome] = []
+    kept = [] if large else list(_parse(plans, outcomes))
 
+    def pieces() -> Iterator[pa.Table]:
+        return _parse(plans, outcomes) if large else iter(kept)
 
-def _evenness(rows: list[list[str]]) -> float:
-    """The share of rows that have the usual number of cells, 0 when that is one."""
-    widths = Counter(len(row) for row in rows)
-    if not widths:
-        return 0.0
-    width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
-    return count / len(rows) if width > 1 else 0.0
-
-
-def is_number(cell: str) -> bool:
-    """True for text that reads as a number."""
-    try:
-        float(cell.replace(",", "."))
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def looks_like_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names the columns."""
-    first = [cell.strip() for cell in rows[0]] if rows else []
-    rest = rows[1:]
-    if first == [str(i) for i in range(len(first))] and rest:
-        return True
-    if not any(first) or any(is_number(cell) for cell in first):
-        return False
-    for i, cell in enumerate(first):
-        below = [row[i].strip() for row in rest if len(row) > i and row[i].strip() not in MISSING]
-        if cell and below and sum(map(is_number, below)) >= 0.8 * len(below):
-            return True
-    if any(cell in {row[i].strip() for row in rest if len(row) > i} for i, cell in enumerate(first) if cell):
-        return False
-    return all(len(cell) <= 40 and len(cell.split()) <= 4 and cell[-1:] not in (".", "!", "?", "。") for cell in first)
-
-
-def read_delimited(path: Path, name: str, data: bytes, options: DataConfig, fingerprint: str) -> Loaded:
-    """Read one CSV file."""
-    if not data.strip():
-        raise DataError(f"{name} is empty. Expected a header line and at least one row.")
-    text, encoding = data.decode("utf-8-sig"), "utf-8"
-    dialect = sniff(text[:SAMPLE_BYTES], options)
-    names = _names(text, dialect, name)
-    rejected: list[tuple[int, str]] = []
-    strings = _read(text.encode(), dialect, names, rejected)
-    if not len(strings):
-        raise DataError(f"{name} has a header but no rows. Add at least one row below the first line.")
-    guesses = guess(lambda: [strings], decimal_comma=dialect.separator != ",")
+    guesses = guess(pieces, decimal_comma=plans[0].dialect.separator != ",")
+    _check(plans, outcomes, options)
     cells = Cells()
-    typed = pa.concat_tables(list(convert(lambda: [strings], guesses, strip=dialect.spaces, cells=cells)))
-    shift = 1 if dialect.header else 0
-    skipped = tuple(number - shift for number, _ in rejected)
-    bad = [Bad(name, n - shift, None, why, line=n) for n, why in rejected]
-    span = Span(name, len(typed), skipped, lambda number: number + shift)
-    bad += [
-        Bad(name, span.number(row), column, f"not a value of this column, which holds {guesses[column].kind}", text)
-        for row, column, text in zip(cells.rows, cells.columns, cells.texts, strict=True)
-    ]
-    notes = [
-        Note("warning", f"{plural(g.odd + g.infinite, 'cell')} of column {n!r} cannot be read", n, g.odd + g.infinite)
-        for n, g in guesses.items()
-        if g.odd or g.infinite
-    ]
-    del encoding
-    return Loaded(typed, (span,), fingerprint, tuple(notes), tuple(bad), folder=path.parent)
+    typed = convert(pieces, guesses, strip=plans[0].dialect.spaces, cells=cells)
+
+    def facts() -> Facts:
+        return _facts(plans, outcomes, guesses, cells)
+
+    if large:
+        return spool(typed, facts, fingerprint, entries, key)
+    return gather(typed, facts, fingerprint)
 
 
-def _names(text: str, dialect: Dialect, name: str) -> list[str]:
-    first = _parse(text[:SAMPLE_BYTES], dialect.separator, dialect.quote)[0]
+def make_plans(files: list[TextFile], options: DataConfig) -> list[Plan]:
+    """Separator, header and column names of every file, checked against the first one's."""
+    plans: list[Plan] = []
+    for file in files:
+        text = file.head(SAMPLE)
+        if not text.strip():
+            raise DataError(f"{file.name} is empty. Expected a header line and at least one row below it.")
+        dialect = sniff(text, options)
+        names = _names(text, dialect, file.name)
+        wanted = plans[0].names if plans else names
+        if set(names) != set(wanted):
+            raise _differs(files[0].name, wanted, file.name, names)
+        plans.append(Plan(file, dialect, names, wanted))
+    return plans
+
+
+def _names(text: str, dialect: Dialect, file: str) -> list[str]:
     if not dialect.header:
-        return [f"column_{i + 1}" for i in range(len(first))]
+        alone = dialect.width == 1
+        return ["text"] if alone else [f"column_{i + 1}" for i in range(dialect.width)]
+    first = parse(text, dialect.separator, dialect.quote)[0]
     names = [cell.strip() or f"column_{i + 1}" for i, cell in enumerate(first)]
-    check_names(names, name)
+    check_names(names, file)
     return names
 
 
-def check_names(names: list[str], file: str) -> None:
-    """Raise `DataError` when two columns have one name."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        places = ", ".join(
-            f"{name!r} (columns {' and '.join(str(i + 1) for i, n in enumerate(names) if n == name)})" for name in twice
-        )
-        raise DataError(f"{file} has two columns with one name: {places}. Rename one of them in the first line.")
+def _differs(first: str, wanted: list[str], other: str, names: list[str]) -> DataError:
+    missing = [name for name in wanted if name not in names]
+    added = [name for name in names if name not in wanted]
+    what = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
+    what += [f"has {', '.join(map(repr, added))} besides"] if added else []
+    near = f" {did_you_mean(added[0], missing)}" if added and missing else ""
+    return DataError(
+        f"{other} {' and '.join(what)}, compared with {first}. Files that are read together need the same "
+        f"columns.{near}"
+    )
 
 
-def _read(data: bytes, dialect: Dialect, names: list[str], rejected: list[tuple[int, str]]) -> pa.Table:
+def _parse(plans: list[Plan], outcomes: list[Outcome]) -> Iterator[pa.Table]:
+    """Text tables of all files, parsed on several cores, in order; `outcomes` is filled anew."""
+    outcomes[:] = [Outcome() for _ in plans]
+    threads = cores()
+    with ThreadPoolExecutor(threads) as pool:
+        for plan, outcome in zip(plans, outcomes, strict=True):
+            waiting: deque[Future[Parsed]] = deque()
+            segments = enumerate(plan.file.segments(plan.dialect.quote))
+            line = 0
+            while True:
+                for i, segment in islice(segments, threads + 1 - len(waiting)):
+                    waiting.append(pool.submit(_parse_segment, segment, plan, header=i == 0 and plan.dialect.header))
+                if not waiting:
+                    break
+                parsed = waiting.popleft().result()
+                line = _note_outcome(outcome, parsed, line)
+                if len(parsed.table):
+                    yield parsed.table
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One segment of a file as a text table."""
+
+    table: pa.Table
+    lines: int
+    numbers: list[int]  # of records that do not fit, counted from 1 in the segment, less the header
+    bad_lines: list[int]  # counted from 0 in the segment
+    reasons: list[str]
+
+
+def _parse_segment(segment: bytes, plan: Plan, *, header: bool) -> Parsed:
+    rejected: list[pyarrow.csv.InvalidRow] = []
+
     def reject(row: pyarrow.csv.InvalidRow) -> str:
-        why = f"{row.actual_columns} cells where {row.expected_columns} are expected: {shorten(row.text)}"
-        rejected.append((row.number, why))
+        rejected.append(row)
         return "skip"
 
-    return pyarrow.csv.read_csv(
-        io.BytesIO(data),
-        pyarrow.csv.ReadOptions(
-            use_threads=False, column_names=names, skip_rows_after_names=1 if dialect.header else 0, block_size=1 << 24
-        ),
-        pyarrow.csv.ParseOptions(
-            delimiter=dialect.separator,
-            quote_char=dialect.quote,
-            newlines_in_values=True,
-            invalid_row_handler=reject,
-            ignore_empty_lines=len(names) > 1,
-        ),
-        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+    blank = len(plan.names) == 1  # an empty line is a missing value there
+    table = _read(segment, plan, reject, header=header, blank=blank)
+    bad_lines: list[int] = []
+    if rejected:
+        where = lines_of_records(segment, plan.dialect.quote, blank=blank)
+        bad_lines = [int(where[row.number - 1]) if row.number <= len(where) else 0 for row in rejected]
+    shift = 1 if header else 0
+    return Parsed(
+        table.select(plan.wanted),
+        segment.count(b"\n"),
+        [row.number - shift for row in rejected],
+        bad_lines,
+        [f"{plural(row.actual_columns, 'cell')} where {row.expected_columns} are expected" for row in rejected],
     )
+
+
+def _read(
+    segment: bytes, plan: Plan, reject: Callable[[pyarrow.csv.InvalidRow], str], *, header: bool, blank: bool
+) -> pa.Table:
+    try:
+        return pyarrow.csv.read_csv(
+            io.BytesIO(segment),
+            pyarrow.csv.ReadOptions(
+                use_threads=False,  # rows that do not fit have no number otherwise
+                column_names=plan.names,
+                skip_rows_after_names=1 if header else 0,
+                block_size=len(segment) + 1,
+            ),
+            pyarrow.csv.ParseOptions(
+                delimiter=plan.dialect.separator,
+                quote_char=plan.dialect.quote,
+                newlines_in_values=True,
+                invalid_row_handler=reject,
+                ignore_empty_lines=not blank,
+            ),
+            pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(plan.names, pa.large_string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{plan.file.name} cannot be read as CSV: {error}.") from None
+
+
+def _note_outcome(outcome: Outcome, parsed: Parsed, line: int) -> int:
+    """Add what a segment met to its file's outcome; returns the line at which the next segment begins."""
+    before = outcome.rows + len(outcome.numbers)
+    outcome.rows += len(parsed.table)
+    outcome.numbers += [before + number for number in parsed.numbers]
+    outcome.lines += [line + number + 1 for number in parsed.bad_lines]
+    outcome.reasons += parsed.reasons
+    return line + parsed.lines
+
+
+def _check(plans: list[Plan], outcomes: list[Outcome], options: DataConfig) -> None:
+    """Raise `DataError` when there are no rows, or too many that cannot be read."""
+    rows = sum(outcome.rows for outcome in outcomes)
+    bad = sum(len(outcome.numbers) for outcome in outcomes)
+    names = plans[0].file.name if len(plans) == 1 else f"{plans[0].file.name} and {len(plans) - 1} more files"
+    if not rows and not bad:
+        raise DataError(f"{names} has a header but no rows. Add at least one row below the first line.")
+    if bad > options.bad_rows * (rows + bad):
+        i = next(i for i, outcome in enumerate(outcomes) if outcome.numbers)
+        raise DataError(
+            f"{bad:,} of {rows + bad:,} rows of {names} cannot be read; the first is {plans[i].file.name}, line "
+            f"{outcomes[i].lines[0]}: {outcomes[i].reasons[0]}. Correct them, name the separator, as in "
+            f"--set data.separator=';' (used: {plans[i].dialect.separator!r}), or let them be left out with "
+            "--set data.bad_rows=1."
+        )
+
+
+def _facts(plans: list[Plan], outcomes: list[Outcome], guesses: dict[str, Guess], cells: Cells) -> Facts:
+    spans = tuple(
+        Span(plan.file.name, outcome.rows, tuple(outcome.numbers), _lines(plan))
+        for plan, outcome in zip(plans, outcomes, strict=True)
+    )
+    bad = [
+        Bad(span.file, number, None, reason, line=line)
+        for span, outcome in zip(spans, outcomes, strict=True)
+        for number, line, reason in zip(outcome.numbers, outcome.lines, outcome.reasons, strict=True)
+    ][:MOST_LISTED]
+    for row, column, text in zip(cells.rows, cells.columns, cells.texts, strict=True):
+        span, index = find_span(spans, row)
+        reason = f"missing: the column holds {EXPECTED[guesses[column].kind]}"
+        bad.append(Bad(span.file, span.number(index), column, reason, text))
+    return spans, tuple(_notes(plans, outcomes, guesses, cells)), tuple(bad)
+
+
+def _notes(
+    plans: list[Plan], outcomes: list[Outcome], guesses: dict[str, Guess], cells: Cells
+) -> Iterator[Note]:  # fmt: skip
+    for plan, outcome in zip(plans, outcomes, strict=True):
+        file = plan.file
+        if file.encoding not in ("utf-8", "utf-8-sig"):
+            yield Note("info", f"{file.name} is read as {file.encoding}")
+        if file.damaged:
+            message = f"{file.name} has bytes that are not valid UTF-8; they are read as \N{REPLACEMENT CHARACTER}"
+            yield Note("warning", message, None, file.damaged)
+        if outcome.numbers:
+            message = f"{plural(len(outcome.numbers), 'row')} of {file.name} left out: wrong number of cells"
+            yield Note("warning", message, None, len(outcome.numbers))
+    if not plans[0].dialect.header and plans[0].dialect.separator != NO_SEPARATOR:
+        yield Note("info", "the first line holds data, not names: columns are called column_1, column_2, ...")
+    for name, found in guesses.items():
+        if found.odd:
+            example = next((t for c, t in zip(cells.columns, cells.texts, strict=True) if c == name), "")
+            message = f"{plural(found.odd, 'cell')} of {name!r} not readable as {EXPECTED[found.kind]}: missing"
+            yield Note("warning", f"{message} (as {shorten(example)!r})", name, found.odd)
+        if found.infinite:
+            yield Note("warning", f"{plural(found.infinite, 'cell')} of {name!r} infinite: missing", name, found.infinite)
+        if found.ambiguous:
+            yield Note("warning", f"dates of {name!r} are read as {found.format}; they could be read otherwise", name)
+
+
+def _lines(plan: Plan) -> Callable[[int], int | None]:
+    """A function from the number of a row in the file to its line; reads the file again, as errors are rare."""
+
+    def line_of(number: int) -> int | None:
+        record, line = number - 1 + (1 if plan.dialect.header else 0), 0
+        for segment in plan.file.segments(plan.dialect.quote):
+            where = lines_of_records(segment, plan.dialect.quote, blank=len(plan.names) == 1)
+            if record < len(where):
+                return line + int(where[record]) + 1
+            record -= len(where)
+            line += segment.count(b"\n")
+        return None
+
+    return line_of

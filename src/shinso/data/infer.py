@@ -1,48 +1,54 @@
-"""Types of the columns of a text table, found by counting every cell, and the conversion to them."""
+"""Types of the columns of a text table, found by reading every cell, and the conversion to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from datetime import datetime
+from functools import partial
+from typing import Literal
 
-import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from .cores import cores
 from .notes import MOST_LISTED, shorten
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "?", "-")
-SHARE = 0.95  # a column is numeric, or of dates, when this share of its cells is
-SAMPLE = 2_000
+SHARE = 0.95  # a column holds numbers, or dates, when this share of its cells does
+LIKELY = 0.5  # the share of a sample from which on a kind is tried at all
+SAMPLE = 500
+FEW = 20
 TIME_FORMATS = (
-    "%Y年%m月%d日",
-    "%Y年%m月%d日 %H:%M",
-    "%Y.%m.%d",
-    "%d.%m.%Y",
-    "%d.%m.%Y %H:%M",
-    "%m/%d/%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y %H:%M",
-    "%d/%m/%Y %H:%M",
-    "%m/%d/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %I:%M:%S %p",
-    "%d-%b-%Y",
-    "%d %b %Y",
-    "%b %d, %Y",
-    "%B %d, %Y",
-)
+    "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%Y.%m.%d",
+    "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%Y年%m月%d日", "%Y年%m月%d日 %H:%M",
+)  # fmt: skip
+ISO_FORMATS = (
+    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
+    "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M",
+)  # fmt: skip
+ZONE = r"\s*(Z|[+-]\d{2}:?\d{2})$"
 Kind = Literal["int", "float", "thousands", "comma", "time", "text", "empty"]
-Pieces = Callable[[], Iterable[pa.Table]]  # the text table, in parts that fit in memory, as often as asked
+PATTERNS: dict[Kind, str] = {
+    "float": r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?([iI][nN][fF]|[iI]nfinity)",
+    "thousands": r"[-+]?\d{1,3}(,\d{3})*(\.\d*)?",
+    "comma": r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?",
+    "time": r"\d{4}([-/])\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}.*)?",  # ISO 8601
+}
+Pieces = Callable[[], Iterator[pa.Table]]  # the text table, in parts that fit in memory, as often as asked
 
 
-@dataclass
+@dataclass(frozen=True)
 class Guess:
     """What a column of text holds."""
 
     kind: Kind
-    format: str | None = None  # of times
+    format: str | None = None  # of times; None is ISO 8601
+    ambiguous: bool = False  # 01/02/2024
     odd: int = 0  # cells that are not of that kind: missing after conversion
     infinite: int = 0
 
@@ -56,167 +62,175 @@ class Cells:
     texts: list[str] = field(default_factory=list)
 
 
-def guess(pieces: Pieces, *, decimal_comma: bool) -> dict[str, Guess]:
-    """The kind of every column, from all of its cells."""
-    sample = next(iter(pieces()))[:SAMPLE]
-    names = sample.column_names
-    trials = {name: _trial(_cells(sample[name]), decimal_comma=decimal_comma) for name in names}
-    counts = np.zeros((len(names), 5), np.int64)
-    with _connect() as connection:
+@dataclass
+class _Count:
+    """What the cells of one column were, over all pieces."""
+
+    there: int = 0
+    odd: int = 0
+    infinite: int = 0
+    whole: bool = True  # every number is written as a whole number
+    zeros: bool = False  # one of them begins with a zero
+
+
+def guess(pieces: Pieces, *, decimal_comma: bool, only_times: bool = False) -> dict[str, Guess]:
+    """The kind of every column, from all of its cells; an empty dict when there are no pieces."""
+    first = next(pieces(), None)
+    if first is None:
+        return {}
+    numbers: tuple[Kind, ...] = ("float", "comma") if decimal_comma else ("float", "thousands")
+    trials = [_trial(_sample(column), () if only_times else numbers) for column in first.columns]
+    counts = [_Count() for _ in trials]
+    with ThreadPoolExecutor(cores()) as pool:
         for piece in pieces():
-            counts += _count(connection, piece, [trials[name] for name in names])
-    return {name: _decide(trials[name], row) for name, row in zip(names, counts.tolist(), strict=True)}
-
-
-def convert(
-    pieces: Pieces, guesses: dict[str, Guess], *, strip: bool, cells: Cells
-) -> Iterator[pa.Table]:  # fmt: skip
-    """The typed pieces; what does not fit its column's type is missing and stands in `cells`."""
-    names = list(guesses)
-    chosen = ", ".join(_expression(i, guesses[name], strip=strip) for i, name in enumerate(names))
-    start = 0
-    with _connect() as connection:
-        for piece in pieces():
-            piece = piece.rename_columns(_aliases(len(names)))
-            connection.register("piece", piece)
-            typed = connection.sql(f"SELECT {chosen} FROM piece").to_arrow_table()
-            typed = typed.rename_columns(names)
-            _collect(connection, piece, guesses, start, cells)
-            connection.unregister("piece")
-            yield typed
-            start += len(piece)
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    """A private engine that reads nothing but what it is given, and never asks the network for an extension."""
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "enable_external_access": False,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
+            list(pool.map(_count, piece.columns, trials, counts))
+    return {
+        name: _decide(trial, count)
+        for name, trial, count in zip(first.column_names, trials, counts, strict=True)
     }
-    return duckdb.connect(":memory:", config=settings)
 
 
-def _aliases(n: int) -> list[str]:
-    return [f"c{i}" for i in range(n)]
+def convert(pieces: Pieces, guesses: dict[str, Guess], *, strip: bool, cells: Cells) -> Iterator[pa.Table]:
+    """The typed pieces; what does not fit its column's kind is missing and stands in `cells`."""
+    start = 0
+    with ThreadPoolExecutor(cores()) as pool:
+        for piece in pieces():
+            typed = list(pool.map(partial(_converted, strip=strip), piece.columns, guesses.values()))
+            for (name, found), before, after in zip(guesses.items(), piece.columns, typed, strict=True):
+                if found.odd or found.infinite:
+                    _collect(name, before, after, start, cells)
+            start += len(piece)
+            yield pa.table(typed, names=list(guesses))
 
 
-def _cells(column: pa.ChunkedArray) -> list[str]:
-    cells = (cell.strip() for cell in column.to_pylist() if cell is not None)
-    return [cell for cell in cells if cell not in MISSING]
+def _sample(column: pa.ChunkedArray) -> list[str]:
+    """Cells spread over the column that are not missing."""
+    step = max(1, len(column) // (2 * SAMPLE))
+    cells = column.take(pa.array(np.arange(0, len(column), step))).to_pylist()
+    stripped = (cell.strip() for cell in cells if cell is not None)
+    return [cell for cell in stripped if cell not in MISSING][:SAMPLE]
 
 
-def _trial(cells: list[str], *, decimal_comma: bool) -> Guess:
+def _trial(cells: list[str], numbers: tuple[Kind, ...]) -> Guess:
     """The most likely kind from a sample; the full count confirms it or falls back to text."""
     if not cells:
-        return Guess("float")
-    with _connect() as connection:
-        connection.register("piece", pa.table({"c0": cells}))
-
-        def share(kind: Kind, format: str | None = None) -> float:
-            test = _test(0, Guess(kind, format))
-            row = connection.execute(f"SELECT count(*) FILTER ({test}) FROM piece").fetchall()
-            return float(row[0][0]) / len(cells)
-
-        numbers: list[Kind] = ["float", "comma"] if decimal_comma else ["float", "thousands"]
-        for kind in numbers:
-            if share(kind) >= 0.5:
-                return Guess(kind)
-        if share("time") >= 0.5:
-            return Guess("time")
-        shares = {format: share("time", format) for format in TIME_FORMATS}
-        best = max(shares, key=lambda format: shares[format])
-        return Guess("time", best) if shares[best] >= 0.5 else Guess("text")
-
-
-def _missing(i: int) -> str:
-    markers = ", ".join(f"'{marker}'" for marker in MISSING)
-    return f"(c{i} IS NULL OR trim(c{i}) IN ({markers}))"
-
-
-def _value(i: int, guess: Guess) -> str:
-    """SQL for the cell as a value of its kind, NULL where it is none."""
-    cell = f"trim(c{i})"
-    if guess.kind == "int":
-        return f"TRY_CAST({cell} AS BIGINT)"
-    if guess.kind == "float":
-        return f"CASE WHEN contains({cell}, '_') THEN NULL ELSE TRY_CAST({cell} AS DOUBLE) END"
-    if guess.kind == "thousands":
-        plain = f"regexp_full_match({cell}, '[-+]?\\d{{1,3}}(,\\d{{3}})*(\\.\\d*)?')"
-        return f"CASE WHEN {plain} THEN TRY_CAST(replace({cell}, ',', '') AS DOUBLE) END"
-    if guess.kind == "comma":
-        plain = f"regexp_full_match({cell}, '[-+]?(\\d+|\\d{{1,3}}(\\.\\d{{3}})+)(,\\d*)?')"
-        return f"CASE WHEN {plain} THEN TRY_CAST(replace(replace({cell}, '.', ''), ',', '.') AS DOUBLE) END"
-    if guess.kind == "time" and guess.format is None:
-        return f"TRY_CAST({cell} AS TIMESTAMP)"
-    return f"try_strptime({cell}, '{guess.format}')"
-
-
-def _test(i: int, guess: Guess) -> str:
-    value = _value(i, guess)
-    return f"({value}) IS NOT NULL" if guess.kind == "time" else f"NOT isnan({value})"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, piece: pa.Table, trials: list[Guess]) -> Any:
-    """(columns, 5): cells, cells of the kind, whole numbers, infinities, numbers that begin with a zero."""
-    connection.register("piece", piece.rename_columns(_aliases(len(trials))))
-    chosen: list[str] = []
-    for i, trial in enumerate(trials):
-        there = f"NOT {_missing(i)}"
-        chosen.append(f"count(*) FILTER ({there})")
-        if trial.kind == "text":
-            chosen += ["0"] * 4
-            continue
-        value, cell = _value(i, trial), f"trim(c{i})"
-        chosen.append(f"count(*) FILTER ({there} AND {_test(i, trial)})")
-        if trial.kind != "float":
-            chosen += ["0"] * 3
-            continue
-        whole = f"TRY_CAST({cell} AS BIGINT)::DOUBLE = ({value}) AND NOT contains({cell}, '.')"
-        chosen.append(f"count(*) FILTER ({there} AND {whole})")
-        chosen.append(f"count(*) FILTER ({there} AND isinf({value}))")
-        chosen.append(f"count(*) FILTER ({there} AND starts_with({cell}, '0') AND length({cell}) > 1 AND {whole})")
-    [row] = connection.execute(f"SELECT {', '.join(chosen)} FROM piece").fetchall()
-    connection.unregister("piece")
-    return np.asarray(row, np.int64).reshape(len(trials), 5)
-
-
-def _decide(trial: Guess, counts: list[int]) -> Guess:
-    there, fitting, whole, infinite, zeros = counts
-    if there == 0:
-        return Guess("empty")
-    if trial.kind == "text" or fitting < SHARE * there:
+        return Guess(numbers[0] if numbers else "time")
+    kinds: tuple[Kind, ...] = (*numbers, "time")
+    for kind in kinds:
+        pattern = re.compile(PATTERNS[kind], re.ASCII)
+        if sum(pattern.fullmatch(cell) is not None for cell in cells) >= LIKELY * len(cells):
+            return Guess(kind)
+    few = cells[:FEW]
+    formats = [f for f in TIME_FORMATS if sum(_is_time(cell, f) for cell in few) >= LIKELY * len(few)]
+    if not formats:
         return Guess("text")
-    if trial.kind == "float" and zeros and whole == fitting:
+    fitting = {f: sum(_is_time(cell, f) for cell in cells) for f in formats}
+    best = max(formats, key=lambda f: fitting[f])
+    swapped = best.replace("%m", "%x").replace("%d", "%m").replace("%x", "%d")
+    return Guess("time", best, swapped != best and fitting.get(swapped) == fitting[best])
+
+
+def _is_time(cell: str, format: str) -> bool:
+    try:
+        datetime.strptime(cell, format)
+    except ValueError:
+        return False
+    return True
+
+
+def _count(column: pa.ChunkedArray, trial: Guess, count: _Count) -> None:
+    present = _present(column)
+    there = len(present) - present.null_count
+    count.there += there
+    if trial.kind == "text":
+        return
+    values = _read(present, trial)
+    count.odd += there - (len(values) - values.null_count)
+    if pa.types.is_integer(values.type):
+        count.zeros = count.zeros or _begins_with_zero(present)
+        return
+    count.whole = count.whole and len(values) == values.null_count
+    if pa.types.is_floating(values.type):
+        count.infinite += pc.sum(pc.is_inf(values)).as_py() or 0
+
+
+def _decide(trial: Guess, count: _Count) -> Guess:
+    if count.there == 0:
+        return Guess("empty")
+    if trial.kind == "text" or count.odd > (1 - SHARE) * count.there:
+        return Guess("text")
+    whole = trial.kind == "float" and count.whole
+    if whole and count.zeros:
         return Guess("text")  # 00123: postcodes and telephone numbers lose their zeros as numbers
-    kind: Kind = "int" if trial.kind == "float" and whole == fitting else trial.kind
-    return Guess(kind, trial.format, odd=there - fitting, infinite=infinite)
+    kind: Kind = "int" if whole else trial.kind
+    return Guess(kind, trial.format, trial.ambiguous, count.odd, count.infinite)
 
 
-def _expression(i: int, guess: Guess, *, strip: bool) -> str:
-    if guess.kind == "empty":
-        return "NULL::DOUBLE"
-    if guess.kind == "text":
-        return f"CASE WHEN {_missing(i)} THEN NULL ELSE {f'trim(c{i})' if strip else f'c{i}'} END"
-    value = _value(i, guess)
-    if guess.kind == "int" or guess.kind == "time":
-        return f"CASE WHEN {_missing(i)} THEN NULL ELSE {value} END"
-    return f"CASE WHEN {_missing(i)} OR NOT isfinite({value}) THEN NULL ELSE {value} END"
+def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The cells without blanks around them, null where they are missing."""
+    trimmed = pc.ascii_trim_whitespace(column)
+    return pc.if_else(pc.is_in(trimmed, pa.array(MISSING, column.type)), pa.scalar(None, column.type), trimmed)
 
 
-def _collect(
-    connection: duckdb.DuckDBPyConnection, piece: pa.Table, guesses: dict[str, Guess], start: int, cells: Cells
-) -> None:  # fmt: skip
-    for i, (name, guess) in enumerate(guesses.items()):
-        room = MOST_LISTED - len(cells.rows)
-        if not (guess.odd or guess.infinite) or room <= 0:
+def _read(present: pa.ChunkedArray, guess: Guess) -> pa.ChunkedArray:
+    """Cells as int64, float64 or timestamp[us]; null where they are missing or something else."""
+    if guess.kind == "time":
+        return _read_times(present, guess.format)
+    if guess.kind in ("float", "int"):
+        for kind in (pa.int64(), pa.float64()):
+            try:
+                return present.cast(kind)  # most columns are clean: no cell needs to be looked at by itself
+            except pa.ArrowInvalid:
+                continue
+    fits = pc.match_substring_regex(present, f"^({PATTERNS['float' if guess.kind == 'int' else guess.kind]})$")
+    fitting = pc.replace_substring_regex(pc.if_else(fits, present, None), r"^\+", "")
+    if guess.kind == "thousands":
+        fitting = pc.replace_substring(fitting, ",", "")
+    if guess.kind == "comma":
+        fitting = pc.replace_substring(pc.replace_substring(fitting, ".", ""), ",", ".")
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return fitting.cast(kind)
+        except pa.ArrowInvalid:
             continue
-        value = _value(i, guess)
-        fits = f"({value}) IS NOT NULL" if guess.kind in ("int", "time") else f"isfinite({value})"
-        found = connection.execute(
-            f"SELECT row, text FROM (SELECT row_number() OVER () - 1 AS row, c{i} AS text, "
-            f"NOT {_missing(i)} AND NOT coalesce({fits}, false) AS odd FROM piece) WHERE odd LIMIT {room}"
-        ).fetchall()
-        cells.rows += [start + row for row, _ in found]
-        cells.columns += [name] * len(found)
-        cells.texts += [shorten(text) for _, text in found]
+    raise AssertionError("the pattern lets through what Arrow does not read as a number")
+
+
+def _read_times(present: pa.ChunkedArray, format: str | None) -> pa.ChunkedArray:
+    kind = pa.timestamp("us")
+    if format is not None:
+        return pc.strptime(present, format, "us", error_is_null=True)
+    for cells in (present, local := pc.replace_substring_regex(present, ZONE, "")):
+        try:
+            return cells.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return pc.coalesce(*(pc.strptime(local, f, "us", error_is_null=True) for f in ISO_FORMATS))
+
+
+def _begins_with_zero(present: pa.ChunkedArray) -> bool:
+    """Whether a cell such as 007 is among whole numbers."""
+    zero = pc.and_(pc.starts_with(present, "0"), pc.greater(pc.binary_length(present), 1))
+    return bool(pc.any(zero).as_py())
+
+
+def _converted(column: pa.ChunkedArray, guess: Guess, *, strip: bool) -> pa.ChunkedArray:
+    if guess.kind == "empty":
+        return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+    present = _present(column)
+    if guess.kind == "text":
+        return present if strip else pc.if_else(present.is_valid(), column, None)
+    values = _read(present, guess)
+    if guess.kind in ("int", "time"):
+        return values
+    values = values.cast(pa.float64())
+    return pc.if_else(pc.is_finite(values), values, None) if guess.infinite else values
+
+
+def _collect(name: str, before: pa.ChunkedArray, after: pa.ChunkedArray, start: int, cells: Cells) -> None:
+    """List the cells that are there before conversion and missing after it."""
+    lost = pc.and_(_present(before).is_valid(), after.is_null())
+    rows = np.flatnonzero(lost.to_numpy())[: MOST_LISTED - len(cells.rows)]
+    cells.rows += (rows + start).tolist()
+    cells.columns += [name] * len(rows)
+    cells.texts += [shorten(cell) for cell in before.take(pa.array(rows)).to_pylist()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import mmap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,7 +31,12 @@ class Span:
     def numbers(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n,): the numbers in the file of the span's rows `indices`."""
         gaps = np.asarray(self.skipped, np.int64) - np.arange(len(self.skipped))
-        return indices + 1 + np.searchsorted(gaps, indices + 1, side="right")
+        return np.asarray(indices + 1 + np.searchsorted(gaps, indices + 1, side="right"))
+
+    def without(self, indices: NDArray[np.int64]) -> Span:
+        """The span less its rows `indices`."""
+        skipped = sorted({*self.skipped, *self.numbers(indices).tolist()})
+        return replace(self, count=self.count - len(indices), skipped=tuple(skipped))
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,38 @@ class Loaded:
     notes: tuple[Note, ...] = ()
     quarantine: tuple[Bad, ...] = ()
     parts: NDArray[np.int8] | None = None
-    key: str | None = None  # column whose text names the row (image folders); None: rows are numbered
+    key: str | None = None  # column whose text names the row (folders of files); None: rows are numbered
     objects: dict[str, Values] = field(default_factory=dict)  # columns that Arrow cannot hold
-    folders: dict[str, Path] = field(default_factory=dict)  # columns of file names -> folder they are relative to
-    folder: Path | None = None  # where a table's own file lies: its columns of file names are relative to it
-    trusted: bool = True  # False: file names must stay inside `folder` (rows from an archive)
+    folders: dict[str, Path] = field(default_factory=dict)  # columns of file names -> the folder they start from
+    mapping: mmap.mmap | None = None  # of rows that lie on disk
 
-    def with_notes(self, *notes: Note) -> Loaded:
-        """A copy with `notes` added."""
-        return replace(self, notes=(*self.notes, *notes))
+    def __len__(self) -> int:
+        return sum(span.count for span in self.spans)
+
+    def adding(self, notes: Sequence[Note] = (), bad: Sequence[Bad] = ()) -> Loaded:
+        """A copy with further notes and bad rows."""
+        return replace(self, notes=(*self.notes, *notes), quarantine=(*self.quarantine, *bad))
+
+    def without(self, rows: NDArray[np.int64]) -> Loaded:
+        """A copy that lacks some rows."""
+        keep = np.ones(len(self), np.bool_)
+        keep[rows] = False
+        starts = np.cumsum([0, *(span.count for span in self.spans)])
+        spans = [
+            span.without(rows[(rows >= start) & (rows < start + span.count)] - start)
+            for span, start in zip(self.spans, starts[:-1], strict=True)
+        ]
+        return replace(
+            self,
+            data=self.data.filter(pa.array(keep)),
+            spans=tuple(spans),
+            parts=None if self.parts is None else self.parts[keep],
+            objects={name: values[keep] for name, values in self.objects.items()},
+        )
+
+
+def find_span(spans: Sequence[Span], row: int) -> tuple[Span, int]:
+    """The span that holds a row of the table, and the row's place in it."""
+    starts = np.cumsum([0, *(span.count for span in spans)])
+    i = int(np.searchsorted(starts, row, side="right")) - 1
+    return spans[i], row - int(starts[i])

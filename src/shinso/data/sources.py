@@ -15,8 +15,11 @@ import pyarrow.parquet
 from ..columns.base import Values, object_array
 from ..config import DataConfig
 from ..errors import DataError, did_you_mean
-from .delimited import check_names, read_delimited
+from .delimited import read_delimited
+from .dialect import check_names
+from .entries import Entries
 from .loaded import Loaded, Span
+from .textfile import scan
 from .values import to_arrow
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -49,11 +52,11 @@ def load_path(path: Path, options: DataConfig) -> Loaded:
     if path.suffix == ".parquet":
         table = pyarrow.parquet.read_table(path)
         check_names(table.column_names, path.name)
-        return Loaded(table, (Span(path.name, len(table)),), fingerprint, folder=path.parent)
+        return Loaded(table, (Span(path.name, len(table)),), fingerprint)
     if path.suffix in (".jsonl", ".ndjson"):
         table = pyarrow.json.read_json(path)
-        return Loaded(table, (Span(path.name, len(table), line=lambda n: n),), fingerprint, folder=path.parent)
-    return read_delimited(path, path.name, data, options, fingerprint)
+        return Loaded(table, (Span(path.name, len(table), line=lambda n: n),), fingerprint)
+    return read_delimited([scan(path, path.name, options.encoding)], options, Entries.of(options))
 
 
 def from_arrow(table: pa.Table, name: str) -> Loaded:
