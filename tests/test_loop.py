@@ -1,0 +1,237 @@
+"""The training loop: exact resume, accumulation by true counts, averages, skipped steps, early ends."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shinso.checkpoints import Progress
+from shinso.config import TrainConfig
+from shinso.errors import ShinsoError
+from shinso.heads import Loss
+from shinso.loop import Batch, backward, fit
+from shinso.machine import Plan
+from shinso.optim import Muon, Optimizer, learning_rate, orthogonalise
+
+FP32 = Plan("cpu", "fp32", 1)
+BF16 = Plan("cpu", "bf16", 1)
+ROWS = 48
+
+
+class Rows:
+    """Batches of made-up rows in an order that is a function of the epoch."""
+
+    def __init__(self, batch_size: int = 8) -> None:
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(ROWS, 6)).astype(np.float32)
+        self.y = (self.x[:, 0] * self.x[:, 1]).astype(np.float32)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return ROWS // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, dict[str, Any]]]:
+        rows = np.random.default_rng(epoch).permutation(ROWS).reshape(len(self), -1)
+        for chosen in rows[start:]:
+            yield chosen, {"x": self.x[chosen], "y": self.y[chosen]}
+
+
+class Memory:
+    """A keeper in memory that can stop the loop after some step, and hand its state to another loop."""
+
+    def __init__(self, stop_after: int | None = None, saved: Any = None, every: int = 1) -> None:
+        self.stop_after, self.saved, self.every = stop_after, saved, every
+        self.entries: list[dict[str, Any]] = []
+        self.step = 0
+
+    def restore(self) -> Any:
+        return None if self.saved is None else copy.deepcopy(self.saved)
+
+    def save(self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool) -> None:
+        self.step = progress.step
+        if self.stop_after is not None and progress.step == self.stop_after:
+            self.saved = copy.deepcopy((progress, groups()))
+            raise KeyboardInterrupt
+
+    def planned_steps(self, progress: Progress, most: int) -> int:
+        return progress.total_steps
+
+    def must_stop(self) -> str:
+        return ""
+
+    def report(self, progress: Progress, entry: dict[str, Any]) -> None:
+        self.entries.append(entry)
+
+
+def network(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1)
+        )
+
+
+def squared(module: nn.Module) -> Callable[[Batch, int], dict[str, Loss]]:
+    def losses(batch: Batch, rows: int) -> dict[str, Loss]:
+        error = (module(batch["x"]).squeeze(1).float() - batch["y"]) ** 2
+        return {"y": Loss(error.sum(), torch.tensor(float(rows)))}
+
+    return losses
+
+
+def settings(**changes: Any) -> TrainConfig:
+    chosen = {
+        "optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0.01, "epochs": 4, "schedule": "cosine",
+        "warmup": 0.1, "clip": 1.0, "ema": 0.9, "patience": 0, **changes,
+    }  # fmt: skip
+    return TrainConfig(**chosen)
+
+
+def run(config: TrainConfig, keeper: Memory, plan: Plan = FP32, *, validated: bool = True) -> nn.Module:
+    module, rows = network(), Rows()
+
+    def score() -> tuple[float, dict[str, Any]]:
+        with torch.no_grad():
+            value = float(((module(torch.from_numpy(rows.x)).squeeze(1) - torch.from_numpy(rows.y)) ** 2).mean())
+        return value, {"y": {"mse": value}}
+
+    fit(module, rows, squared(module), config, plan, keeper=keeper, score=score if validated else None, seed=3)
+    return module
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("plan", [FP32, BF16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "muon", "accumulate": 2}, {"optimizer": "sgd", "ema": 0.0}], ids=["adamw", "muon", "sgd"]
+)
+def test_stopping_at_any_step_and_resuming_gives_the_same_bits(plan: Plan, changes: dict[str, Any]) -> None:
+    config = settings(**changes)
+    straight = Memory()
+    expected = run(config, straight, plan)
+    for stop in (1, 5, 6, 13, 23):  # first step, before and at the end of an epoch, mid-epoch, last but one
+        first = Memory(stop_after=stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, first, plan)
+        second = Memory(saved=first.saved)
+        assert same(run(config, second, plan), expected), f"stopped after step {stop}"
+        assert first.entries + second.entries == straight.entries
+
+
+def test_same_seed_same_bits_and_the_users_generator_is_left_alone() -> None:
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    one = run(settings(), Memory())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    assert same(one, run(settings(), Memory()))
+
+
+def test_the_loop_learns_and_keeps_the_best_weights() -> None:
+    keeper = Memory()
+    run(settings(epochs=60), keeper)
+    scores = [e["validation"]["y"]["mse"] for e in keeper.entries]
+    assert min(scores) < 0.5 * scores[0]
+    assert [e["best"] for e in keeper.entries] == [s == min(scores[: i + 1]) for i, s in enumerate(scores)]
+
+
+def test_without_validation_the_last_weights_are_kept() -> None:
+    keeper = Memory()
+    run(settings(ema=0.0), keeper, validated=False)
+    assert keeper.entries[-1]["best"]
+
+
+class Tokens(nn.Module):
+    """Rows of unequal numbers of targets, as texts have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.5, -0.25]))
+
+    def losses(self, batch: Batch, rows: int) -> dict[str, Loss]:
+        error = (batch["x"] * self.weight).sum(-1) - batch["y"]
+        known = ~batch["y"].isnan()
+        return {
+            "a": Loss((error.nan_to_num() ** 2 * known).sum(), known.sum().float()),
+            "b": Loss(error.nan_to_num().abs()[: rows // 2 + 1].sum(), torch.tensor(float(rows // 2 + 1))),
+        }
+
+
+def test_accumulation_divides_by_what_was_really_counted() -> None:
+    rng = torch.Generator().manual_seed(0)
+    batch = {"x": torch.randn(12, 5, 2, generator=rng), "y": torch.randn(12, 5, generator=rng)}
+    batch["y"][:5, 1:] = torch.nan  # the first rows have one target, the others five
+    known = ~batch["y"].isnan()
+    module = Tokens()
+    only = lambda b, n: {"a": module.losses(b, n)["a"]}  # noqa: E731
+    whole = backward(module, only, batch, 12, 1, FP32)
+    expected = module.weight.grad.clone()
+    module.weight.grad = None
+    parts = backward(module, only, batch, 12, 4, FP32)
+    assert known.sum() == 40
+    assert torch.allclose(module.weight.grad, expected, rtol=1e-6)
+    assert parts["a"] == pytest.approx(whole["a"], rel=1e-6)
+
+
+def test_steps_without_a_finite_loss_are_skipped_and_change_nothing() -> None:
+    module, rows = network(), Rows()
+    rows.x[5] = np.inf
+    keeper = Memory()
+    fit(module, rows, squared(module), settings(epochs=2), FP32, keeper=keeper, seed=3)
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_a_loss_that_is_never_finite_is_an_error_that_helps() -> None:
+    module, rows = network(), Rows()
+    rows.x[:] = np.nan
+    with pytest.raises(ShinsoError, match="Lower the learning rate"):
+        fit(
+            module, rows, squared(module), settings(epochs=9), FP32, keeper=Memory(), seed=3,
+            score=lambda: (float("nan"), {}),
+        )  # fmt: skip
+
+
+def test_patience_ends_training_early() -> None:
+    module, rows, keeper = network(), Rows(), Memory()
+    values = iter([3.0, 2.0, 2.5, 2.5, 2.5, 2.5])
+    fitted = fit(
+        module, rows, squared(module), settings(epochs=50, patience=3), FP32, keeper=keeper, seed=3,
+        score=lambda: (next(values), {}),
+    )  # fmt: skip
+    assert len(keeper.entries) == 5 and "no better" in fitted.progress.stopped
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    for schedule, end in (("cosine", 0.0), ("linear", 0.0), ("constant", 1.0)):
+        config = TrainConfig(schedule=schedule, warmup=0.1)
+        values = [learning_rate(p, config) for p in np.linspace(0, 1, 101)]
+        assert values[5] == pytest.approx(0.5) and values[10] == pytest.approx(1.0)
+        assert values[100] == pytest.approx(end, abs=1e-9)
+        assert all(b >= a for a, b in zip(values[:10], values[1:11], strict=True))
+        assert all(b <= a + 1e-12 for a, b in zip(values[10:], values[11:], strict=False))
+
+
+def test_muon_makes_updates_orthogonal_and_restores() -> None:
+    matrix = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(matrix).float())
+    assert values.max() < 1.3 and values.min() > 0.5
+    module = network()
+    config = settings(optimizer="muon")
+    optimizer = Optimizer(module, config, {})
+    assert isinstance(optimizer.parts[0], Muon)
+    names = {p.ndim for g in optimizer.parts[0].param_groups for p in g["params"]}
+    assert names == {2}
+
+
+def test_weight_decay_only_touches_matrices() -> None:
+    optimizer = Optimizer(network(), settings(weight_decay=0.5), {})
+    for group in optimizer.parts[0].param_groups:
+        assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for p in group["params"])
