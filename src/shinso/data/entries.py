@@ -1,4 +1,4 @@
-"""A folder of cache entries: each appears whole or not at all, is checked when found, and leaves when space is short."""
+"""A folder of cache entries: each appears whole or not at all, is checked when found, and leaves in time."""
 
 from __future__ import annotations
 
@@ -17,22 +17,12 @@ from typing import Any
 
 from ..config import DataConfig
 from ..errors import DataError
+from ..files import cache_folder
 
 META = "meta.json"
 LIMIT = 20 << 30  # bytes of all entries together; the least recently used ones leave first
 BLOCK, BLOCKS = 1 << 16, 64  # how much of a file is hashed to see that it is what was written
 ABANDONED = 86_400.0  # seconds after which an unfinished entry is taken for the rest of a killed process
-
-
-def default_folder() -> Path:
-    """The user's cache folder of this system."""
-    if "SHINSO_CACHE" in os.environ:
-        return Path(os.environ["SHINSO_CACHE"])
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "shinso" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "shinso"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "shinso"
 
 
 class Entries:
@@ -42,13 +32,13 @@ class Entries:
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
-        self.folder = default_folder() if folder is None else folder
+        self.folder = cache_folder() if folder is None else folder
         self.limit = limit
 
     @classmethod
     def of(cls, options: DataConfig) -> Entries:
         """The entries in the folder that the settings name, or the user's cache folder."""
-        return cls(None if options.cache is None else Path(options.cache).expanduser())
+        return cls(cache_folder(options.cache))
 
     def find(self, key: str) -> tuple[Path, dict[str, Any]] | None:
         """An entry's folder and its meta data; a damaged entry is removed and not found."""
