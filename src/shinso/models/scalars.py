@@ -104,7 +104,8 @@ class Scalars(Encoder):
         for inputs in [sum(chunks)] + [self.width] * ((options.depth or DEPTH) - 1):
             layers.append(BatchEnsembleLinear(inputs, self.width, self.members))
         with torch.no_grad():  # members start apart: one random scale for each feature and member
-            layers[0].r_KD.copy_(torch.randn(self.members, len(chunks)).repeat_interleave(torch.tensor(chunks), 1))
+            draws_KC, counts = torch.randn(self.members, len(chunks)), torch.tensor(chunks)
+            layers[0].r_KD.copy_(draws_KC.repeat_interleave(counts, 1, output_size=sum(chunks)))
         self.blocks = nn.ModuleList(nn.Sequential(layer, nn.ReLU(), nn.Dropout(dropout)) for layer in layers)
 
     def forward(self, columns: dict[str, Tensor]) -> Features:
