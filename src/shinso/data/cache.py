@@ -1,167 +1,197 @@
-"""Encoded columns, decoded once: in memory when small, else as memory maps keyed by content.
+"""Encoded columns, decoded once: in memory when small, else in files keyed by content.
 
-One folder per column: `<cache>/<key>/` with `meta.json`, `data.npy`, for ragged columns `offsets.npy`, and
-`usable.npy`. The folder is written beside its place and renamed into it, so that a reader sees all or nothing.
+One entry a column: `data.npy`, for ragged columns `starts.npy` and `counts.npy`, `failed.npy` with the rows that
+could not be encoded, and `meta.json`. The key holds what the rows are and what the column has learned, so that
+another split, another target or a second run finds the images decoded.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns.base import Array, Column, Values
+from ..columns.base import Column, Values
 from ..errors import DataError
+from .encoding import Failures, Sink, encode_chunk, make_sink, open_encoded
+from .entries import Entries, make_key
 from .notes import MOST_LISTED, Bad, shorten
-from .table import Table
+from .pool import Done, Workers
+from .store import Encoded, Resident, Rows, Store
 
 FORMAT = 1
-CHUNK = 65_536
-Rows = NDArray[np.int64]
+CHUNK = 65_536  # rows that are encoded at a time
+FILES_TO_KEEP = 2_000  # columns of files are kept on disk from this many rows on,
+ROWS_TO_KEEP = 500_000  # other columns from this many
+FILES_FOR_WORKERS = 1_000  # below this a second process is slower to start than to do without
 Progress = Callable[[int, int], None]
 
-
-def _silent(done: int, total: int) -> None:
-    """No progress is shown."""
+__all__ = ["Store", "encode_table"]
 
 
-class Encoded(ABC):
-    """One encoded column: row i is row `rows[i]` of the table."""
+class Tabular(Protocol):
+    """What is asked of a table here."""
 
-    @abstractmethod
-    def take(self, rows: Rows | slice) -> Array | list[Array]:
-        """The arrays of some rows: stacked (n, ...) for a dense column, a list for a ragged one."""
-
-    @abstractmethod
-    def lengths(self, rows: Rows | slice) -> NDArray[np.int64]:
-        """(n,): the first dimension of each row's array (1 for a dense column)."""
-
-
-class Dense(Encoded):
-    """Arrays of one shape."""
-
-    def __init__(self, data: Array) -> None:
-        self.data = data
-
-    def take(self, rows: Rows | slice) -> Array:
-        """(n, ...): the arrays of some rows, as a copy."""
-        return np.array(self.data[rows])
-
-    def lengths(self, rows: Rows | slice) -> NDArray[np.int64]:
-        """(n,) ones."""
-        return np.ones(len(self.data[rows]), np.int64)
+    @property
+    def fingerprint(self) -> str: ...
+    def __len__(self) -> int: ...
+    def values(self, name: str, rows: Rows | slice | None = None) -> Values: ...
+    def keys(self, rows: Rows | slice | None = None) -> list[int | str]: ...
+    def file(self, row: int) -> str: ...
 
 
-class Ragged(Encoded):
-    """Arrays that differ in their first dimension, one after another in `flat`."""
-
-    def __init__(self, flat: Array, offsets: NDArray[np.int64]) -> None:
-        self.flat, self.offsets = flat, offsets
-
-    def take(self, rows: Rows | slice) -> list[Array]:
-        """The arrays of some rows, as copies."""
-        starts, ends = self.offsets[:-1][rows], self.offsets[1:][rows]
-        return [np.array(self.flat[start:end]) for start, end in zip(starts, ends, strict=True)]
-
-    def lengths(self, rows: Rows | slice) -> NDArray[np.int64]:
-        """(n,): the first dimension of each row's array."""
-        return np.asarray(self.offsets[1:][rows] - self.offsets[:-1][rows])
-
-
-@dataclass(frozen=True)
-class Store:
-    """The encoded columns of the rows of a table."""
-
-    columns: dict[str, Encoded]
-    usable: NDArray[np.bool_]  # False where a column could not be encoded
-    bad: tuple[Bad, ...] = field(default=())
-
-    def __getitem__(self, name: str) -> Encoded:
-        return self.columns[name]
-
-    def __len__(self) -> int:
-        return len(self.usable)
-
-
-@dataclass
-class _Failures:
-    """Rows whose value could not be encoded: place among the rows encoded, reason, value."""
-
-    rows: list[int] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    values: list[str] = field(default_factory=list)
-
-    def add(self, row: int, error: DataError, value: object) -> None:
-        self.rows.append(row)
-        self.reasons.append(str(error))
-        self.values.append(shorten(str(value)))
+def no_progress(done: int, total: int) -> None:
+    """Show nothing."""
 
 
 def encode_table(
-    table: Table, columns: Sequence[Column], rows: Rows | None = None, *, folder: Path | None = None,
-    fingerprint: str | None = None, workers: int = 1, progress: Progress = _silent,
+    table: Tabular, columns: Sequence[Column], rows: Rows | None = None, *, folder: Path | None = None,
+    fingerprint: str | None = None, workers: int = 1, progress: Progress = no_progress,
 ) -> Store:  # fmt: skip
-    """Encode `columns` for `rows` (all when None), so that row i of the store is row `rows[i]` of the table."""
-    usable = np.ones(len(table) if rows is None else len(rows), np.bool_)
+    """Encode `columns` for `rows` (all when None): row i of the store is row `rows[i]` of the table.
+
+    `folder` is where large columns are kept between runs (None: everything stays in memory), `workers` how many
+    processes decode files. Rows whose value cannot be encoded are not `usable`, and listed as bad. Raises
+    `DataError` when no value of a column can be encoded, or the disk is full.
+    """
+    count = len(table) if rows is None else len(rows)
+    job = _Job(table, rows, count, folder, fingerprint or table.fingerprint, workers, progress, len(columns))
+    usable = np.ones(count, np.bool_)
     encoded: dict[str, Encoded] = {}
     bad: list[Bad] = []
     for column in columns:
-        failures = _Failures()
-        encoded[column.name] = _encode_in_memory(table, column, rows, failures)
+        encoded[column.name], failures = job.encode(column)
         usable[failures.rows] = False
-        bad += _bad(table, column.name, rows, failures)
-    progress(len(usable), len(usable))
+        bad += job.describe(column.name, failures)
     return Store(encoded, usable, tuple(bad))
 
 
-def _encode_in_memory(table: Table, column: Column, rows: Rows | None, failures: _Failures) -> Encoded:
-    count = len(table) if rows is None else len(rows)
-    pieces: list[tuple[int, Array | list[Array]]] = []
-    for start in range(0, count, CHUNK):
-        selected = slice(start, min(count, start + CHUNK)) if rows is None else rows[start : start + CHUNK]
-        pieces += encode_chunk(column, table.values(column.name, selected), start, failures)
-    if not pieces:
-        raise DataError(f"No value of column {column.name!r} can be used. The first one: {failures.reasons[0]}")
-    if column.ragged:
-        return _gather_ragged(pieces, count)
-    first = np.asarray(pieces[0][1])
-    data = np.zeros((count, *first.shape[1:]), first.dtype)
-    for start, arrays in pieces:
-        data[start : start + len(arrays)] = arrays
-    return Dense(data)
+class _Job:
+    """The encoding of one table."""
 
+    def __init__(
+        self, table: Tabular, rows: Rows | None, count: int, folder: Path | None, fingerprint: str, workers: int,
+        progress: Progress, columns: int,
+    ) -> None:  # fmt: skip
+        self.table, self.rows, self.count = table, rows, count
+        self.entries = None if folder is None else Entries(folder)
+        self.fingerprint, self.workers = fingerprint, workers
+        self.progress, self.total = progress, count * columns
+        self.done = 0
+        self.resident = Resident()
 
-def _gather_ragged(pieces: list[tuple[int, Array | list[Array]]], count: int) -> Ragged:
-    lengths = np.zeros(count, np.int64)
-    for start, arrays in pieces:
-        lengths[start : start + len(arrays)] = [len(array) for array in arrays]
-    flat = np.concatenate([array for _, arrays in pieces for array in arrays])
-    return Ragged(flat, np.concatenate([[0], np.cumsum(lengths)]))
+    def encode(self, column: Column) -> tuple[Encoded, Failures]:
+        """One column, from the cache or anew."""
+        files = self._holds_files(column.name)
+        if self.entries is None or self.count < (FILES_TO_KEEP if files else ROWS_TO_KEEP):
+            sink = make_sink(column, self.count, None)
+            failures = self._fill(column, sink, files=files)
+            encoded = sink.finish()
+            assert encoded is not None
+            return encoded, failures
+        key = self._key(column)
+        found = self._find(column, key)
+        if found is None:
+            self._write(column, key, files=files)
+            found = self._find(column, key)
+            assert found is not None, "an entry that was just written is there"
+        else:
+            self._advance(self.count)
+        return found
 
+    def describe(self, name: str, failures: Failures) -> list[Bad]:
+        """What could not be encoded, as rows of the user's data."""
+        places = failures.rows[:MOST_LISTED]
+        rows = [place if self.rows is None else int(self.rows[place]) for place in places]
+        keys = self.table.keys(np.asarray(rows, np.int64)) if rows else []
+        return [
+            Bad(self.table.file(row), key, name, reason, shorten(value))
+            for row, key, reason, value in zip(rows, keys, failures.reasons, failures.values, strict=False)
+        ]
 
-def encode_chunk(
-    column: Column, values: Values, start: int, failures: _Failures
-) -> list[tuple[int, Array | list[Array]]]:
-    """Encode values at once; where that fails, halve until the values that cannot be encoded are found."""
-    try:
-        return [(start, column.encode_many(values))] if len(values) else []
-    except DataError as error:
-        if len(values) == 1:
-            failures.add(start, error, values[0])
-            return []
-    half = len(values) // 2
-    first = encode_chunk(column, values[:half], start, failures)
-    return first + encode_chunk(column, values[half:], start + half, failures)
+    def _chunks(self, name: str) -> Iterator[tuple[int, Values]]:
+        for start in range(0, self.count, CHUNK):
+            rows = slice(start, min(self.count, start + CHUNK))
+            yield start, self.table.values(name, rows if self.rows is None else self.rows[rows])
 
+    def _holds_files(self, name: str) -> bool:
+        few = slice(0, 100) if self.rows is None else self.rows[:100]
+        return any(isinstance(value, Path) for value in self.table.values(name, few))
 
-def _bad(table: Table, name: str, rows: Rows | None, failures: _Failures) -> list[Bad]:
-    listed = zip(failures.rows[:MOST_LISTED], failures.reasons, failures.values, strict=False)
-    found = []
-    for place, reason, value in listed:
-        row = place if rows is None else int(rows[place])
-        found.append(Bad(table.file(row), table.keys(np.asarray([row]))[0], name, reason, value))
-    return found
+    def _key(self, column: Column) -> str:
+        rows: str | None = None
+        if self.rows is not None:
+            rows = make_key(self.rows.tolist())
+        return make_key("encoded", FORMAT, self.fingerprint, rows, self.count, column.to_dict())
+
+    def _find(self, column: Column, key: str) -> tuple[Encoded, Failures] | None:
+        assert self.entries is not None
+        found = self.entries.find(key)
+        if found is None:
+            return None
+        place, meta = found
+        encoded = open_encoded(place, self.resident, ragged=column.ragged)
+        rows = np.load(place / "failed.npy", allow_pickle=False).tolist()
+        return encoded, Failures(rows, meta["reasons"], meta["values"])
+
+    def _write(self, column: Column, key: str, *, files: bool) -> None:
+        assert self.entries is not None
+        meta: dict[str, list[str]] = {}
+        with self.entries.writing(key, meta) as place:
+            sink = make_sink(column, self.count, place)
+            failures = self._fill(column, sink, files=files)
+            sink.finish()
+            np.save(place / "failed.npy", np.asarray(failures.rows, np.int64), allow_pickle=False)
+            listed = asdict(failures)
+            meta["reasons"], meta["values"] = listed["reasons"][:MOST_LISTED], listed["values"][:MOST_LISTED]
+
+    def _fill(self, column: Column, sink: Sink, *, files: bool) -> Failures:
+        """Encode all rows into a sink."""
+        failures = Failures()
+        for done in self._encoded(column, files=files):
+            for piece in done.pieces:
+                sink.put(piece)
+            failures.rows += done.failures.rows
+            failures.reasons += done.failures.reasons
+            failures.values += done.failures.values
+            self._advance(done.count)
+        if len(failures.rows) == self.count:
+            first = self.describe(column.name, failures)[0]
+            raise DataError(
+                f"No value of column {column.name!r} can be used. The first is {first.file}, row {first.row}: "
+                f"{first.reason}"
+            )
+        return failures
+
+    def _encoded(self, column: Column, *, files: bool) -> Iterator[Done]:
+        workers = self._start_workers(column) if files else None
+        if workers is not None:
+            try:
+                yield from workers.encode(self._chunks(column.name))
+            finally:
+                workers.close()
+            return
+        for start, values in self._chunks(column.name):
+            step = 256 if files else len(values)  # so that decoding shows its progress
+            for i in range(0, len(values), step):
+                failures = Failures()
+                part = values[i : i + step]
+                pieces = list(encode_chunk(column, part, start + i, failures))
+                yield Done(len(part), pieces, failures)
+
+    def _start_workers(self, column: Column) -> Workers | None:
+        importable = type(column).__module__ != "__main__" and "<locals>" not in type(column).__qualname__
+        if self.workers < 2 or self.count < FILES_FOR_WORKERS or not importable:
+            return None
+        try:
+            return Workers(column, self.workers)
+        except OSError:
+            return None
+
+    def _advance(self, rows: int) -> None:
+        self.done += rows
+        self.progress(self.done, self.total)

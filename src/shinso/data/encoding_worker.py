@@ -1,0 +1,63 @@
+"""A process that decodes files: `python -m shinso.data.encoding_worker`, spoken to through its standard streams.
+
+First it reads one line of JSON that names the column; then, for each line `{"start": row, "paths": [...]}`, it
+answers a line of JSON and the bytes of the arrays. Nothing is pickled, and the module that the user runs is not
+imported again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..columns.base import Array, Column, Values, object_array
+from .encoding import Failures, encode_chunk
+
+
+def restore(described: dict[str, Any]) -> Column:
+    """The column that the parent process described."""
+    module, _, name = described["type"].partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    assert isinstance(kind, type) and issubclass(kind, Column)
+    fields = {key: value for key, value in described["column"].items() if key != "kind"}
+    return kind.restore(fields)
+
+
+def paths_of(names: list[str | None]) -> Values:
+    """Object array of paths, None where a value is missing."""
+    return object_array([None if name is None else Path(name) for name in names])
+
+
+def answer(column: Column, job: dict[str, Any], out: BinaryIO) -> None:
+    """Encode the files of one job and write them: a line that says what follows, then the bytes."""
+    failures = Failures()
+    pieces = list(encode_chunk(column, paths_of(job["paths"]), job["start"], failures))
+    arrays: list[Array] = []
+    described = []
+    for start, found in pieces:
+        each = [np.ascontiguousarray(array) for array in found] if column.ragged else [np.ascontiguousarray(found)]
+        described.append({"start": start, "shapes": [array.shape for array in each], "dtype": each[0].dtype.str})
+        arrays += each
+    listed = [failures.rows, failures.reasons, failures.values]
+    out.write(json.dumps({"pieces": described, "failures": listed}).encode() + b"\n")
+    for array in arrays:
+        out.write(array.data if array.size else b"")
+    out.flush()
+
+
+def main(source: BinaryIO, out: BinaryIO) -> None:
+    """Answer jobs until the parent closes the stream."""
+    column = restore(json.loads(source.readline()))
+    out.write(b"ready\n")
+    out.flush()
+    for line in source:
+        answer(column, json.loads(line), out)
+
+
+if __name__ == "__main__":
+    main(sys.stdin.buffer, sys.stdout.buffer)
