@@ -1,4 +1,4 @@
-"""Changes to whole batches of images that leave their meaning alone. B = rows, H, W = pixels, C = channels."""
+"""Changes to whole batches of images that keep their meaning. B = rows, H, W = pixels, C = channels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def flip(images_BHWC: Tensor, generator: Generator) -> Tensor:
 
 
 def shift(images_BHWC: Tensor, generator: Generator, share: float = 1 / 14) -> Tensor:
-    """Every image moved by up to a fourteenth of its side (at least a pixel) each way; what enters is mirrored."""
+    """Every image moved by up to a fourteenth of its side (a pixel at least); what enters is mirrored."""
     rows, height, width, _ = images_BHWC.shape
     y, x = max(1, round(height * share)), max(1, round(width * share))
     down = torch.randint(-y, y + 1, (rows, 1), generator=generator) + torch.arange(height)
@@ -53,7 +53,8 @@ def rotate(images_BHWC: Tensor, generator: Generator, degrees: float = 15.0) -> 
     rows, height, width, _ = images_BHWC.shape
     angle = math.radians(degrees) * (2 * torch.rand(rows, generator=generator) - 1)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(rows)
-    turn = torch.stack([cos, -sin * height / width, zero, sin * width / height, cos, zero], 1).view(rows, 2, 3)
+    up, across = -sin * height / width, sin * width / height
+    turn = torch.stack([cos, up, zero, across, cos, zero], 1).view(rows, 2, 3)
     grid = F.affine_grid(turn, [rows, 1, height, width], align_corners=False)
     turned = F.grid_sample(
         images_BHWC.permute(0, 3, 1, 2).float(), grid, padding_mode="border", align_corners=False

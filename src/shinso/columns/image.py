@@ -29,9 +29,9 @@ T = TypeVar("T")
 class Image(Column):
     """A picture of a fixed size. Construct with `height` and `width` to choose the size; 0 learns it.
 
-    Pictures of one size, up to 224, keep it. Otherwise every picture is stretched to the median size (its longer
-    side at most 224), which has the median shape, so that little is stretched far. Nothing is cut off, and what is
-    said in fractions of the picture (boxes, masks, patches) holds for the original as well.
+    Pictures of one size, up to 224, keep it. Otherwise every picture is stretched to the median size (its
+    longer side at most 224), which has the median shape, so that little is stretched far. Nothing is cut off,
+    and what is said in fractions of the picture (boxes, masks, patches) holds for the original as well.
 
     >>> image = Image(name="photo", height=2, width=2).fit(Image.examples(np.random.default_rng(0), 9))
     >>> image.encode(np.zeros((5, 7, 3), np.uint8)).shape
@@ -165,7 +165,7 @@ def data_url(picture: Picture) -> str:
 
 
 def spread(values: Values, most: int) -> list[Value]:
-    """At most `most` of `values` that are not missing, evenly spread, for files often stand in order of class."""
+    """At most `most` of the present `values`, evenly spread, for files often stand in order of class."""
     present = [i for i, value in enumerate(values) if not is_missing(value)]
     chosen = np.linspace(0, len(present) - 1, min(most, len(present))).round().astype(int)
     return [values[present[i]] for i in chosen]

@@ -1,9 +1,10 @@
-"""Masks: which class every pixel of a picture belongs to. One mask to uint8 (H, W), 255 where nothing is said."""
+"""Masks: which class every pixel of a picture belongs to. One mask to uint8 (H, W), 255 for no class."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,9 @@ from .image import SAMPLE, SHOWN, Image, data_url, readable, spread
 from .raster import read
 
 IGNORE = 255  # an encoded pixel without a class
-MOST = 64  # classes; a file with more levels is a picture (or a mask blurred by JPEG, read as black and white)
+UNKNOWN = 254  # inside this file: a level that training had not
+MOST = 64  # classes; masks with more levels were blurred (by JPEG, say) and are read as black and white
+SCANNED = 20_000  # masks that are searched for levels; a rare class may be in few of them
 SMALLEST = 32  # pixels: what is smaller is more likely a drawing than a mask
 LOSSLESS = (".png", ".gif", ".bmp", ".tif", ".tiff")
 COLOURS = np.array(
@@ -30,9 +33,9 @@ COLOURS = np.array(
 class Mask(Column):
     """A class for every pixel. Raw masks are PNGs whose palette index or grey level names the class.
 
-    `levels` are those raw numbers in order: class i is levels[i]. Raw 255 says "no class" where the other levels
-    count 0, 1, 2, ... (as in Pascal VOC); in a mask of 0 and 255 it is the foreground. Set `height` and `width` to
-    the size of the image that the mask belongs to.
+    `levels` are those raw numbers in order: class i is levels[i]. Raw 255 says "no class" where the other
+    levels count 0, 1, 2, ... (as in Pascal VOC); in a mask of 0 and 255 it is the foreground. Set `height`
+    and `width` to the size of the image that the mask belongs to.
 
     >>> mask = Mask(name="defect", height=2, width=2).fit(object_array([np.array([[0, 255]], np.uint8)]))
     >>> mask.encode(np.array([[0, 255]], np.uint8)).tolist()
@@ -64,10 +67,8 @@ class Mask(Column):
     def fit(self, values: Values) -> Self:
         sample = spread(values, SAMPLE)
         height, width = Image(name=self.name, height=self.height, width=self.width).size_of(sample)
-        counts = np.zeros(256, np.int64)
-        for raw in readable(sample, self.name, raw_levels):
-            counts += np.bincount(raw.ravel(), minlength=256)
-        levels, ignored = classes_of(np.flatnonzero(counts).tolist())
+        counts = sum(readable(spread(values, SCANNED), self.name, count_levels), np.zeros(256, np.int64))
+        levels, ignored = classes_of(counts)
         share = counts[list(levels)] / max(1, counts[list(levels)].sum())
         shares = tuple(round(float(s), 8) for s in share)
         return replace(self, height=height, width=width, levels=levels, ignored=ignored, shares=shares)
@@ -78,14 +79,14 @@ class Mask(Column):
         raw = raw_levels(value, self.name)
         if raw.shape != (self.height, self.width):
             raw = np.asarray(fromarray(raw).resize((self.width, self.height), Resampling.NEAREST))
-        return self.table()[raw]
-
-    def table(self) -> NDArray[np.uint8]:
-        """(256,): the class of every raw level; a level never seen in training goes to the nearest one."""
-        distance = np.abs(np.arange(256)[:, None] - np.array(self.levels)[None, :])
-        table = distance.argmin(1).astype(np.uint8)
-        table[list(self.ignored)] = IGNORE
-        return table
+        table = class_table(self.levels, self.ignored)
+        unknown = np.unique(raw[table[raw] == UNKNOWN])
+        if len(unknown):
+            raise DataError(
+                f"Column {self.name!r}: a mask holds the levels {unknown[:5].tolist()} that are new; "
+                f"known are {list(self.levels)}. Correct the mask, or train with masks that have them."
+            )
+        return table[raw]
 
     def decode(self, array: Array) -> Value:
         """Probabilities (K, H, W) to raw levels (H, W)."""
@@ -103,8 +104,13 @@ class Mask(Column):
         sample = spread(values, SAMPLE)
         masks = readable(sample, self.name, lambda value, _: self.encode(value))
         counts = np.bincount(np.concatenate([m.ravel() for m in masks]), minlength=256)[: self.classes]
-        shares = {str(level): round(float(n / max(1, counts.sum())), 6) for level, n in zip(self.levels, counts, strict=True)}
-        return {"rows": len(values), "missing": count_missing(values), "looked_at": len(masks), "shares": shares}
+        shares = (counts / max(1, counts.sum())).round(6).tolist()
+        return {
+            "rows": len(values),
+            "missing": count_missing(values),
+            "looked_at": len(masks),
+            "shares": {str(level): share for level, share in zip(self.levels, shares, strict=True)},
+        }
 
     def show(self, value: Value) -> str:
         classes = self.encode(value)
@@ -129,6 +135,22 @@ def raw_levels(value: Value, column: str) -> NDArray[np.uint8]:
     return np.asarray(single_channel(picture, column), np.uint8)
 
 
+def count_levels(value: Value, column: str) -> NDArray[np.int64]:
+    """(256,): how many pixels have each raw level."""
+    return np.bincount(raw_levels(value, column).ravel(), minlength=256)
+
+
+@lru_cache(maxsize=32)
+def class_table(levels: tuple[int, ...], ignored: tuple[int, ...]) -> NDArray[np.uint8]:
+    """(256,): the class of every raw level; one between known levels (a blurred edge) goes to the nearest."""
+    distance = np.abs(np.arange(256)[:, None] - np.array(levels)[None, :])
+    reach = min(np.diff(levels), default=1) / 2
+    table = np.where(distance.min(1) <= reach, distance.argmin(1), UNKNOWN).astype(np.uint8)
+    table[list(ignored)] = IGNORE
+    table.setflags(write=False)
+    return table
+
+
 def single_channel(picture: Picture, column: str) -> Picture:
     """A palette or grey picture as it is; a colour picture only where it is grey."""
     if picture.mode in ("P", "L"):
@@ -140,14 +162,16 @@ def single_channel(picture: Picture, column: str) -> Picture:
         if all(other.tobytes() == red.tobytes() for other in others):
             return red
     raise DataError(
-        f"Column {column!r} expects masks with one number a pixel (a palette or greyscale PNG); received mode "
-        f"{picture.mode}. Save the class numbers as an 8-bit greyscale PNG."
+        f"Column {column!r} expects masks with one number a pixel (a palette or greyscale PNG); received "
+        f"mode {picture.mode}. Save the class numbers as an 8-bit greyscale PNG."
     )
 
 
-def classes_of(levels: list[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Raw levels that were found, to (levels of the classes, levels that say nothing)."""
-    if len(levels) > MOST:
+def classes_of(counts: NDArray[np.int64]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(256,) pixels by raw level, to (levels of the classes, levels that say nothing)."""
+    levels = [int(level) for level in np.flatnonzero(counts)]
+    ends = (counts[0] + counts[255]) / max(1, counts.sum())
+    if len(levels) > MOST or (len(levels) > 8 and ends > 0.8):  # black and white with blurred edges
         return (0, 255), ()
     rest = levels[:-1]
     if levels[-1:] == [IGNORE] and len(rest) > 1 and rest == list(range(len(rest))):
@@ -158,7 +182,7 @@ def classes_of(levels: list[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def looks_like_mask(sample: list[Value]) -> float:
     """How much raw values look like masks: few levels in all, in large even patches.
 
-    Strict, for a mask taken for an image can be put right with --types, and small drawings have few levels as well.
+    Strict, for small drawings have few levels as well, and --types puts right what was taken for an image.
     """
     levels: set[int] = set()
     even = []

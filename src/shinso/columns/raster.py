@@ -1,7 +1,7 @@
-"""Reading pictures that strangers made: one raw value to one upright, checked, 8-bit picture. Used by image and mask.
+"""Reading pictures that strangers made: one raw value to one upright, checked picture (for image and mask).
 
-Only the decoders listed in `READERS` are ever called, and only after the header has been looked at: a file cannot
-choose a decoder by its name, and an image bomb is refused before a pixel of it is decoded.
+Only the decoders listed in `READERS` are ever called, and only after the header has been looked at: a file
+cannot choose a decoder by its name, and an image bomb is refused before a pixel of it is decoded.
 """
 
 from __future__ import annotations
@@ -41,20 +41,21 @@ READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"MM\0*", TiffImageFile),
     *((b"P%d" % n, PpmImageFile) for n in range(1, 7)),
 )
-# What Pillow's decoders raise on damaged files, found by feeding them damaged files.
+# What Pillow's decoders raise on damaged files, found by feeding them damaged files; their warnings, where
+# warnings are errors.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, OverflowError,
-          NotImplementedError, RuntimeError, struct.error, zlib.error)  # fmt: skip
+          RuntimeError, UserWarning, struct.error, zlib.error)  # fmt: skip
+ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
 TURNS = {
-    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
 }  # fmt: skip
-ORIENTATION = 0x0112  # the EXIF tag
 
 
 def read(value: Value, column: str, *, at_least: tuple[int, int] | None = None, raw: bool = False) -> Picture:
-    """One raw value as an upright picture: L or RGB, alpha laid on white; with `raw` its own mode and numbers.
+    """One raw value as an upright picture: L or RGB, alpha on white; with `raw` its own mode and numbers.
 
-    `at_least` (width, height) lets a large JPEG be decoded at an eighth to a half of its size, never below that.
+    `at_least` (width, height) lets a large JPEG be decoded at an eighth to a half of its size, never below.
     Raises `DataError` for what is no picture, is damaged, or is larger than `LARGEST` pixels.
     """
     if isinstance(value, Picture):
@@ -82,7 +83,8 @@ def measure(value: Value, column: str) -> tuple[int, int, str]:
     with stream(value, column) as file:
         picture = identify(file, value, column)
         width, height = picture.size
-        return (height, width, picture.mode) if orientation(picture) >= 5 else (width, height, picture.mode)
+        turned = orientation(picture) >= 5 and not isinstance(picture, TiffImageFile)  # whose size is turned
+        return (height, width, picture.mode) if turned else (width, height, picture.mode)
 
 
 def is_picture(value: Value) -> bool:
@@ -94,7 +96,8 @@ def is_picture(value: Value) -> bool:
     if isinstance(value, str):
         return value.startswith("data:image/")
     if isinstance(value, np.ndarray):
-        return value.dtype.kind in "ubf" and (value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (1, 3, 4)))
+        shaped = value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (1, 3, 4))
+        return shaped and value.dtype.kind in "ubf"
     return isinstance(value, Picture)
 
 
@@ -104,7 +107,8 @@ def stream(value: Value, column: str) -> BinaryIO:
         try:
             return value.open("rb")
         except OSError as error:
-            raise DataError(f"Column {column!r}: cannot open {value} ({error.strerror}). Check the path.") from None
+            why = error.strerror or type(error).__name__
+            raise DataError(f"Column {column!r}: cannot open {value} ({why}). Check the path.") from None
     if isinstance(value, str):
         value = from_base64(value, column)
     if not isinstance(value, bytes | bytearray):
@@ -159,8 +163,8 @@ def check_size(size: tuple[int, int], value: Value, column: str) -> None:
     width, height = size
     if not 0 < width * height <= LARGEST:
         raise DataError(
-            f"Column {column!r}: {named(value)} is {width} x {height} pixels; at most {LARGEST / 1e6:g} million "
-            "are read. Make it smaller, or remove it."
+            f"Column {column!r}: {named(value)} is {width} x {height} pixels; at most "
+            f"{LARGEST / 1e6:g} million are read. Make it smaller, or remove it."
         )
 
 
@@ -208,7 +212,9 @@ def flatten(picture: Picture, column: str) -> Picture:
         return picture
     if mode == "1":
         return picture.convert("L")
-    if mode.startswith(("I", "F")):
+    if mode.startswith("I"):  # 16-bit files, which some versions of Pillow open as 32 bits
+        return from_array(sixteen_bits(np.asarray(picture), column), column)
+    if mode == "F":
         return from_array(np.asarray(picture), column)
     return picture.convert("RGB")
 
@@ -216,8 +222,8 @@ def flatten(picture: Picture, column: str) -> Picture:
 def from_array(array: NDArray[np.generic], column: str) -> Picture:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) numbers to L or RGB.
 
-    uint8 as it is, bool as black and white, uint16 by its whole range, fractions of 0..1, whole numbers of 0..255
-    (beyond that of 0..65535). Raises `DataError` for other shapes and ranges.
+    uint8 as it is, bool as black and white, uint16 by its whole range, fractions of 0..1, other whole numbers
+    of 0..255. Raises `DataError` for other shapes and ranges.
     """
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -237,13 +243,25 @@ def to_bytes(array: NDArray[np.generic], column: str) -> NDArray[np.uint8]:
         return array.view(np.uint8)
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    low, high = float(array.min()), float(array.max())
-    if array.dtype.kind == "f" and low >= 0 and high <= 1:
-        return (array.astype(np.float32) * 255 + 0.5).astype(np.uint8)
-    if array.dtype.kind in "ui" and low >= 0 and high <= 65535:
-        wide = array.dtype == np.uint16 or array.dtype.kind == "i" and high > 255
-        return ((array.astype(np.uint32) + 128) // 257 if wide else array).astype(np.uint8)
+    if array.dtype == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.dtype.kind in "iuf":
+        low, high = float(array.min()), float(array.max())
+        if array.dtype.kind == "f" and low >= 0 and high <= 1:
+            return (array.astype(np.float32) * 255 + 0.5).astype(np.uint8)
+        if array.dtype.kind != "f" and low >= 0 and high <= 255:
+            return array.astype(np.uint8)
+        found = f"runs from {low:g} to {high:g}"
+    else:
+        found = "holds no plain numbers"
     raise DataError(
-        f"Column {column!r}: an image of type {array.dtype} runs from {low:g} to {high:g}. "
-        "Give whole numbers of 0..255 (or 0..65535 in 16 bits), or fractions of 0..1."
+        f"Column {column!r}: an image array of type {array.dtype} {found}. Give uint8, uint16, or fractions "
+        "of 0..1."
     )
+
+
+def sixteen_bits(array: NDArray[np.generic], column: str) -> NDArray[np.uint16]:
+    """The numbers of a 16-bit picture, however Pillow holds them."""
+    if array.min() < 0 or array.max() > 65535:
+        raise DataError(f"Column {column!r}: a picture of 32-bit numbers. Save it with 8 or 16 bits each.")
+    return array.astype(np.uint16)

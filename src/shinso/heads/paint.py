@@ -1,12 +1,13 @@
 """Paint an image, of nothing or of what was given. B = rows, C = channels, H, W = pixels, D = token size.
 
-Flow matching (Lipman et al. 2023, arXiv 2210.02747; Liu et al. 2023, arXiv 2209.03003): a U-Net learns the velocity
-that leads from noise to picture along a straight line; painting follows it.
+Flow matching (Lipman et al. 2023, arXiv 2210.02747; Liu et al. 2023, arXiv 2209.03003): a U-Net learns the
+velocity that leads from noise to picture along a straight line; painting follows it.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -51,12 +52,15 @@ class UNet(nn.Module):
         levels = max(1, min(3, (side // self.patch).bit_length() - 2))
         widths = [WIDTH << level for level in range(levels)]
         inside = widths[-1] * 2
-        self.condition = nn.Sequential(nn.Linear(condition + TIMES, inside), nn.SiLU(), nn.Linear(inside, inside), nn.SiLU())
+        self.condition = nn.Sequential(
+            nn.Linear(condition + TIMES, inside), nn.SiLU(), nn.Linear(inside, inside), nn.SiLU()
+        )
         self.enter = nn.Conv2d(channels * self.patch**2, WIDTH, 3, padding=1)
         inputs = [WIDTH, *widths[:-1]]
         self.down = nn.ModuleList(Block(a, b, inside) for a, b in zip(inputs, widths, strict=True))
         self.middle = Block(widths[-1], widths[-1], inside)
-        self.up = nn.ModuleList(Block(2 * b, a, inside) for a, b in zip(inputs[::-1], widths[::-1], strict=True))
+        pairs = zip(inputs[::-1], widths[::-1], strict=True)
+        self.up = nn.ModuleList(Block(2 * b, a, inside) for a, b in pairs)
         self.leave = nn.Conv2d(WIDTH, channels * self.patch**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
 
@@ -104,15 +108,16 @@ class Paint(Head):
         noise, time_B = torch.randn_like(picture), torch.rand(len(picture), device=picture.device)
         x_BCHW = torch.lerp(noise, picture, time_B[:, None, None, None])
         error = self.velocity(features, x_BCHW, time_B) - (picture - noise)
-        return Loss(error.square().mean((1, 2, 3)).sum(), torch.tensor(float(len(picture)), device=picture.device))
+        count = torch.tensor(float(len(picture)), device=picture.device)
+        return Loss(error.square().mean((1, 2, 3)).sum(), count)
 
     def predict(self, features: Features) -> Tensor:
-        """(B, C, H, W) in -1..1, by Heun's method; the noise is drawn from a generator of its own, seeded alike."""
+        """(B, C, H, W) in -1..1 by Heun's method, from noise of a private generator that is seeded alike."""
         device = features.tokens.device
         generator = Generator(device=device).manual_seed(0)
         x = torch.randn((len(features.tokens), *self.shape), generator=generator, device=device)
         times = torch.linspace(0, 1, STEPS + 1, device=device)
-        for now, then in zip(times[:-1], times[1:], strict=True):
+        for now, then in pairwise(times):
             first = self.velocity(features, x, now.expand(len(x)))
             second = self.velocity(features, x + (then - now) * first, then.expand(len(x)))
             x = x + (then - now) * (first + second) / 2

@@ -18,9 +18,9 @@ LEVELS = 6  # most maps that are read, from the coarsest
 
 
 class Segment(Head):
-    """Maps from coarse to fine are brought to one width, added and smoothed on the way up (FPN, arXiv 1612.03144).
+    """Maps are brought to one width, added from coarse to fine and smoothed (FPN, arXiv 1612.03144).
 
-    The coarsest map has `width` channels and each finer one half of that, at least 8, as `ResidualNet` gives them.
+    The coarsest has `width` channels and each finer one half of that, at least 8, as in `ResidualNet`.
     """
 
     def __init__(self, column: Mask, width: int, members: int, options: HeadOptions) -> None:
@@ -33,8 +33,9 @@ class Segment(Head):
         self.laterals = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for channels in self.channels)
         self.smooth = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in self.channels)
         self.score = nn.Conv2d(WIDTH, column.classes, 1)
-        with torch.no_grad():  # start from how frequent the classes are: a rare class is not learned away first
-            self.score.bias.copy_(torch.tensor(column.shares).clamp(min=1e-4).log())
+        with torch.no_grad():  # start from the shares of the classes: a rare one is not unlearned first
+            prior = torch.tensor(column.shares).clamp(min=1e-4).log()
+            self.score.bias = nn.Parameter(prior)
 
     weights: Tensor | None
 
@@ -44,7 +45,7 @@ class Segment(Head):
         found = [grid.shape[1] for grid in maps]
         if not maps or found != self.channels[: len(maps)]:
             raise DataError(
-                f"A mask is predicted from an image: expected maps of {self.channels} channels from coarse to fine, "
+                f"A mask is predicted from an image: expected maps of {self.channels} channels; "
                 f"received {found}. Give an image column, or a model whose maps are so."
             )
         x_BCHW = self.smooth[0](F.gelu(self.laterals[0](maps[0])))
@@ -58,8 +59,9 @@ class Segment(Head):
         """Cross entropy over the pixels that have a class; `target` (B, H, W)."""
         target = target.long()
         total = F.cross_entropy(
-            self(features), target, self.weights, ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing
-        )
+            self(features), target, self.weights,
+            ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing,
+        )  # fmt: skip
         return Loss(total, (target != IGNORE).sum().float())
 
     def predict(self, features: Features) -> Tensor:
