@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
-VOID = frozenset({"meta", "br", "hr", "img", "input", "col", "line", "rect", "circle", "path", "polyline"})
+EMPTY = frozenset({"meta", "br", "img"})  # elements of HTML without an end tag
 Attributes = Mapping[str, str | float | bool | None]
 
 
@@ -24,14 +25,8 @@ def h(name: str, attributes: Attributes | None = None, *content: Content) -> Htm
     >>> h("p", {"class": "note"}, "a < b ", h("b", None, "!"))
     '<p class="note">a &lt; b <b>!</b></p>'
     """
-    written = "".join(_attribute(key, value) for key, value in (attributes or {}).items())
-    if name in VOID and not content:
-        return Html(
-            f"<{name}{written}/>"
-            if name not in ("meta", "br", "hr", "img", "input", "col")
-            else f"<{name}{written}>"
-        )
-    return Html(f"<{name}{written}>{join(content)}</{name}>")
+    start = name + "".join(_attribute(key, value) for key, value in (attributes or {}).items())
+    return Html(f"<{start}>" if name in EMPTY else f"<{start}>{join(content)}</{name}>")
 
 
 def join(content: Content) -> Html:
@@ -49,6 +44,15 @@ def join(content: Content) -> Html:
     return Html("".join(join(part) for part in content))
 
 
+def breakable(text: str) -> Html:
+    """Text that may break after an underscore, a slash, a hyphen or a dot.
+
+    >>> breakable("house_age")
+    'house_<wbr>age'
+    """
+    return Html(re.sub(r"([_/.-])(?=\w)", r"\1<wbr>", html.escape(text)))
+
+
 def table(
     head: Sequence[Content], rows: Iterable[Sequence[Content]], *, numeric: Sequence[int] = (), caption: str,
     sortable: bool = False,
@@ -63,21 +67,16 @@ def table(
         h("th", {"scope": "col", "class": "n" if i in numeric else None}, part) for i, part in enumerate(head)
     ]
     body = [h("tr", None, *(cell(i, part, "th") for i, part in enumerate(row))) for row in rows]
+    parts = [h("thead", None, h("tr", None, *headings)), h("tbody", None, *body)]
     return scroll(
-        h(
-            "table",
-            {"class": "sortable" if sortable else None},
-            h("caption", None, caption),
-            h("thead", None, h("tr", None, *headings)),
-            h("tbody", None, *body),
-        ),
-        caption,
+        h("table", {"class": "sortable" if sortable else None, "aria-label": caption}, *parts), caption
     )
 
 
 def scroll(content: Html, label: str) -> Html:
-    """A box that scrolls sideways by itself, reachable by keyboard."""
-    return h("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}, content)
+    """A box that scrolls sideways by itself, reachable by keyboard, under what it holds."""
+    inner = h("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}, content)
+    return h("div", {"class": "box"}, h("p", {"class": "caption"}, label), inner)
 
 
 def details(summary: Content, *content: Content) -> Html:
@@ -102,7 +101,7 @@ def figure(title: str, drawing: Content, note: Content = None, keys: Sequence[tu
     )
 
 
-def _attribute(key: str, value: str | float | bool | None) -> str:
+def _attribute(key: str, value: str | float | bool | None) -> str:  # noqa: FBT001
     if value is None or value is False:
         return ""
     if value is True:

@@ -91,17 +91,19 @@ def fixed(metric: str, value: float | None, decimals: int) -> str:
         return "n/a"
     if word(metric).percent:
         return f"{100 * value:.{max(0, decimals - 2)}f}%"
+    if abs(value) >= 1e7:
+        return f"{value:.4g}"
     text = f"{value:,.{decimals}f}"
     return text if abs(value) < 1e12 and (value == 0 or float(text.replace(",", "")) != 0) else f"{value:.3g}"
 
 
 def decimals_of(metric: str, estimate: Mapping[str, Any]) -> int:
-    """Decimals that the interval justifies: two significant digits of its half width; at most five in all."""
+    """Decimals that the interval justifies: two significant digits of its half width, at most four of the value."""
     low, high, value = (estimate.get(key) for key in ("low", "high", "value"))
     size = abs(value or 0)
     width = (high - low) / 2 if low is not None and high is not None else size / 100
     justified = 1 - math.floor(math.log10(width)) if width > 0 else 4
-    written = 4 - math.floor(math.log10(size)) if size > 0 else 4
+    written = 3 - math.floor(math.log10(size)) if size > 0 else 4
     return max(3 if word(metric).percent else 0, min(justified, written))
 
 
