@@ -1,8 +1,8 @@
 """Encoded columns, decoded once: in memory when small, else in files keyed by content.
 
-One entry a column: `data.npy`, for ragged columns `starts.npy` and `counts.npy`, `failed.npy` with the rows that
-could not be encoded, and `meta.json`. The key holds what the rows are and what the column has learned, so that
-another split, another target or a second run finds the images decoded.
+One entry a column: `data.npy`, for ragged columns `starts.npy` and `counts.npy`, `failed.npy` with the rows
+that could not be encoded, and `meta.json`. The key holds what the rows are and what the column has learned,
+so that another split, another target or a second run finds the images decoded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..columns.base import Column, Values
 from ..errors import DataError
@@ -54,9 +53,9 @@ def encode_table(
 ) -> Store:  # fmt: skip
     """Encode `columns` for `rows` (all when None): row i of the store is row `rows[i]` of the table.
 
-    `folder` is where large columns are kept between runs (None: everything stays in memory), `workers` how many
-    processes decode files. Rows whose value cannot be encoded are not `usable`, and listed as bad. Raises
-    `DataError` when no value of a column can be encoded, or the disk is full.
+    `folder` is where large columns are kept between runs (None: everything stays in memory), `workers` how
+    many processes decode files. Rows whose value cannot be encoded are not `usable`, and listed as bad.
+    Raises `DataError` when no value of a column can be encoded, or the disk is full.
     """
     count = len(table) if rows is None else len(rows)
     job = _Job(table, rows, count, folder, fingerprint or table.fingerprint, workers, progress, len(columns))
@@ -74,8 +73,8 @@ class _Job:
     """The encoding of one table."""
 
     def __init__(
-        self, table: Tabular, rows: Rows | None, count: int, folder: Path | None, fingerprint: str, workers: int,
-        progress: Progress, columns: int,
+        self, table: Tabular, rows: Rows | None, count: int, folder: Path | None, fingerprint: str,
+        workers: int, progress: Progress, columns: int,
     ) -> None:  # fmt: skip
         self.table, self.rows, self.count = table, rows, count
         self.entries = None if folder is None else Entries(folder)
@@ -162,7 +161,8 @@ class _Job:
         if len(failures.rows) == self.count:
             first = self.describe(column.name, failures)[0]
             raise DataError(
-                f"No value of column {column.name!r} can be used. The first is {first.file}, row {first.row}: "
+                f"No value of column {column.name!r} can be used. The first is {first.file}, row "
+                f"{first.row}: "
                 f"{first.reason}"
             )
         return failures

@@ -1,4 +1,4 @@
-"""A look at a table before it is trained on: what is missing, constant, doubled, far out, or names the row."""
+"""A look at a table before training: what is missing, constant, doubled, far out, or merely names the row."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class _Look:
 
     @property
     def distinct(self) -> int:
-        return int(self.codes[~self.missing].max(initial=-1)) + 1 if self.codes is not None else len(self.values)
+        return (
+            int(self.codes[~self.missing].max(initial=-1)) + 1 if self.codes is not None else len(self.values)
+        )
 
 
 def examine(table: Table, predict: Sequence[str], given: Sequence[str]) -> Examination:
@@ -160,13 +162,17 @@ def _remarks(look: _Look) -> Iterator[Note]:
     if look.values.dtype.kind in "if" and look.distinct > 10:
         count = _count_far_out(look.values[~look.missing].astype(np.float64))
         if count:
-            message = f"{plural(count, 'value')} of {look.name!r} far out (over {FAR_OUT:g} quartile distances)"
+            message = (
+                f"{plural(count, 'value')} of {look.name!r} far out (over {FAR_OUT:g} quartile distances)"
+            )
             yield Note("info", message, look.name, count)
     if look.values.dtype.kind == "O" and look.codes is not None and len(look.values) >= FEWEST_ROWS:
         counts = np.bincount(look.codes[~look.missing])
         rare = int((counts < RARE).sum())
         if rare and len(counts) <= min(MOST_CATEGORIES, len(look.values) // 5):
-            message = f"{rare} of {plural(len(counts), 'value')} of {look.name!r} in fewer than {RARE} rows each"
+            message = (
+                f"{rare} of {plural(len(counts), 'value')} of {look.name!r} in fewer than {RARE} rows each"
+            )
             yield Note("info", message, look.name, rare)
 
 
@@ -200,5 +206,7 @@ def _duplicates(table: Table, looks: Sequence[_Look], seen: Rows) -> Iterator[No
     if count:
         again = np.setdiff1d(np.arange(len(seen)), first)[0]
         where = table.where(int(seen[again]))
-        message = f"{plural(count, 'row')} stand{'s' if count == 1 else ''} in the table before (as {where}); kept"
+        message = (
+            f"{plural(count, 'row')} stand{'s' if count == 1 else ''} in the table before (as {where}); kept"
+        )
         yield Note("info", message, None, count)

@@ -13,25 +13,18 @@ import pyarrow as pa
 import pyarrow.csv
 
 from ..config import DataConfig
-from ..errors import DataError, did_you_mean
+from ..errors import DataError
 from .cores import cores
-from .dialect import NO_SEPARATOR, Dialect, check_names, parse, sniff
+from .dialect import NO_SEPARATOR, Dialect, check_names, parse, same_names, sniff
 from .entries import Entries, make_key
-from .infer import Cells, Guess, convert, guess
+from .infer import EXPECTED, Cells, Guess, convert, guess
 from .loaded import Loaded, Span, find_span
 from .notes import MOST_LISTED, Bad, Note, plural, shorten
-from .spool import LARGE, Facts, gather, restore, spool
 from .spool import FORMAT as SPOOL_FORMAT
+from .spool import LARGE, Facts, gather, restore, spool
 from .textfile import SAMPLE, TextFile, lines_of_records
 
 FORMAT = 1  # changes when the same file is read differently
-EXPECTED = {
-    "int": "numbers",
-    "float": "numbers",
-    "thousands": "numbers such as 1,234",
-    "comma": "numbers such as 3,14",
-    "time": "dates",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,9 @@ def read_delimited(files: list[TextFile], options: DataConfig, entries: Entries)
     asked = [options.header, options.separator, options.encoding, options.bad_rows]
     hashes = [file.fingerprint for file in files]
     key = make_key("csv", FORMAT, SPOOL_FORMAT, hashes, [file.name for file in files], asked)
-    fingerprint = hashes[0] if len(files) == 1 and asked[:3] == ["auto", None, None] else make_key(hashes, asked[:3])
+    fingerprint = (
+        hashes[0] if len(files) == 1 and asked[:3] == ["auto", None, None] else make_key(hashes, asked[:3])
+    )
     large = sum(file.size for file in files) >= LARGE
     if large:
         stored = restore(fingerprint, entries, key, [_lines(plan) for plan in plans])
@@ -95,8 +90,7 @@ def make_plans(files: list[TextFile], options: DataConfig) -> list[Plan]:
         dialect = sniff(text, options)
         names = _names(text, dialect, file.name)
         wanted = plans[0].names if plans else names
-        if set(names) != set(wanted):
-            raise _differs(files[0].name, wanted, file.name, names)
+        same_names(wanted, files[0].name, names, file.name)
         plans.append(Plan(file, dialect, names, wanted))
     return plans
 
@@ -111,18 +105,6 @@ def _names(text: str, dialect: Dialect, file: str) -> list[str]:
     return names
 
 
-def _differs(first: str, wanted: list[str], other: str, names: list[str]) -> DataError:
-    missing = [name for name in wanted if name not in names]
-    added = [name for name in names if name not in wanted]
-    what = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
-    what += [f"has {', '.join(map(repr, added))} besides"] if added else []
-    near = f" {did_you_mean(added[0], missing)}" if added and missing else ""
-    return DataError(
-        f"{other} {' and '.join(what)}, compared with {first}. Files that are read together need the same "
-        f"columns.{near}"
-    )
-
-
 def _parse(plans: list[Plan], outcomes: list[Outcome]) -> Iterator[pa.Table]:
     """Text tables of all files, parsed on several cores, in order; `outcomes` is filled anew."""
     outcomes[:] = [Outcome() for _ in plans]
@@ -134,7 +116,9 @@ def _parse(plans: list[Plan], outcomes: list[Outcome]) -> Iterator[pa.Table]:
             line = 0
             while True:
                 for i, segment in islice(segments, threads + 1 - len(waiting)):
-                    waiting.append(pool.submit(_parse_segment, segment, plan, header=i == 0 and plan.dialect.header))
+                    waiting.append(
+                        pool.submit(_parse_segment, segment, plan, header=i == 0 and plan.dialect.header)
+                    )
                 if not waiting:
                     break
                 parsed = waiting.popleft().result()
@@ -173,7 +157,10 @@ def _parse_segment(segment: bytes, plan: Plan, *, header: bool) -> Parsed:
         segment.count(b"\n"),
         [row.number - shift for row in rejected],
         bad_lines,
-        [f"{plural(row.actual_columns, 'cell')} where {row.expected_columns} are expected" for row in rejected],
+        [
+            f"{plural(row.actual_columns, 'cell')} where {row.expected_columns} are expected"
+            for row in rejected
+        ],
     )
 
 
@@ -224,7 +211,8 @@ def _check(plans: list[Plan], outcomes: list[Outcome], options: DataConfig) -> N
     if bad > options.bad_rows * (rows + bad):
         i = next(i for i, outcome in enumerate(outcomes) if outcome.numbers)
         raise DataError(
-            f"{bad:,} of {rows + bad:,} rows of {names} cannot be read; the first is {plans[i].file.name}, line "
+            f"{bad:,} of {rows + bad:,} rows of {names} cannot be read; the first is "
+            f"{plans[i].file.name}, line "
             f"{outcomes[i].lines[0]}: {outcomes[i].reasons[0]}. Correct them, name the separator, as in "
             f"--set data.separator=';' (used: {plans[i].dialect.separator!r}), or let them be left out with "
             "--set data.bad_rows=1."
@@ -256,7 +244,9 @@ def _notes(
         if file.encoding not in ("utf-8", "utf-8-sig"):
             yield Note("info", f"{file.name} is read as {file.encoding}")
         if file.damaged:
-            message = f"{file.name} has bytes that are not valid UTF-8; they are read as \N{REPLACEMENT CHARACTER}"
+            message = (
+                f"{file.name} has bytes that are not valid UTF-8; they are read as \N{REPLACEMENT CHARACTER}"
+            )
             yield Note("warning", message, None, file.damaged)
         if outcome.numbers:
             message = f"{plural(len(outcome.numbers), 'row')} of {file.name} left out: wrong number of cells"
@@ -266,16 +256,21 @@ def _notes(
     for name, found in guesses.items():
         if found.odd:
             example = next((t for c, t in zip(cells.columns, cells.texts, strict=True) if c == name), "")
-            message = f"{plural(found.odd, 'cell')} of {name!r} not readable as {EXPECTED[found.kind]}: missing"
+            message = (
+                f"{plural(found.odd, 'cell')} of {name!r} not readable as {EXPECTED[found.kind]}: missing"
+            )
             yield Note("warning", f"{message} (as {shorten(example)!r})", name, found.odd)
         if found.infinite:
-            yield Note("warning", f"{plural(found.infinite, 'cell')} of {name!r} infinite: missing", name, found.infinite)
-        if found.ambiguous:
-            yield Note("warning", f"dates of {name!r} are read as {found.format}; they could be read otherwise", name)
+            yield Note(
+                "warning",
+                f"{plural(found.infinite, 'cell')} of {name!r} infinite: missing",
+                name,
+                found.infinite,
+            )
 
 
 def _lines(plan: Plan) -> Callable[[int], int | None]:
-    """A function from the number of a row in the file to its line; reads the file again, as errors are rare."""
+    """A function from a row's number in the file to its line; reads the file again, as errors are rare."""
 
     def line_of(number: int) -> int | None:
         record, line = number - 1 + (1 if plan.dialect.header else 0), 0

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config import DataConfig
-from ..errors import DataError
+from ..errors import DataError, did_you_mean
 from .infer import MISSING
 
 SEPARATORS = (",", "\t", ";", "|")
 NO_SEPARATOR = "\x1f"  # a file of one column, whose text may hold any separator
 SAMPLE_ROWS = 500
-ENDS_OF_SENTENCES = (".", "!", "?", "。", "！", "？")  # noqa: RUF001
+ENDS_OF_SENTENCES = (".", "!", "?", "。", "！", "？")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def looks_like_header(rows: list[list[str]]) -> bool:
         return True
     if any(cell and cell in column for cell, column in zip(first, columns, strict=True)):
         return False
-    return all(len(cell) <= 40 and len(cell.split()) <= 4 and not cell.endswith(ENDS_OF_SENTENCES) for cell in first)
+    return all(
+        len(cell) <= 40 and len(cell.split()) <= 4 and not cell.endswith(ENDS_OF_SENTENCES) for cell in first
+    )
 
 
 def is_number(cell: str) -> bool:
@@ -98,7 +101,25 @@ def check_names(names: list[str], file: str) -> None:
         return
     places = {name: [str(i + 1) for i, other in enumerate(names) if other == name] for name in twice}
     listed = ", ".join(f"{name!r} (columns {' and '.join(where)})" for name, where in places.items())
-    raise DataError(f"{file} has two columns with one name: {listed}. Expected every name once; rename one of them.")
+    raise DataError(
+        f"{file} has two columns with one name: {listed}. Expected every name once; rename one of them."
+    )
+
+
+def same_names(wanted: Sequence[str], first: str, names: Sequence[str], other: str) -> None:
+    """Raise `DataError` when two files that are read as one table have other columns."""
+    missing = [name for name in wanted if name not in names]
+    added = [name for name in names if name not in wanted]
+    if not missing and not added:
+        return
+    what = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
+    what += [f"has {', '.join(map(repr, added))} besides"] if added else []
+    near = f" {did_you_mean(added[0], missing)}" if missing and added else ""
+    raise DataError(
+        f"{other} {' and '.join(what)}, compared with {first}.{near} Files that are read together need "
+        "the same "
+        "columns: rename or remove what differs, or give the files one by one."
+    )
 
 
 def _separator(text: str) -> str:

@@ -1,8 +1,8 @@
-"""A process that decodes files: `python -m shinso.data.encoding_worker`, spoken to through its standard streams.
+"""A process that decodes files: `python -m shinso.data.encoding_worker`, spoken to through standard streams.
 
-First it reads one line of JSON that names the column; then, for each line `{"start": row, "paths": [...]}`, it
-answers a line of JSON and the bytes of the arrays. Nothing is pickled, and the module that the user runs is not
-imported again.
+First it reads one line of JSON that names the column and answers `ready`; then, for each line `{"start": row,
+"paths": [...]}`, it answers a line of JSON and the bytes of the arrays. Nothing is pickled, and the module
+that the user runs is not imported again.
 """
 
 from __future__ import annotations
@@ -40,8 +40,14 @@ def answer(column: Column, job: dict[str, Any], out: BinaryIO) -> None:
     arrays: list[Array] = []
     described = []
     for start, found in pieces:
-        each = [np.ascontiguousarray(array) for array in found] if column.ragged else [np.ascontiguousarray(found)]
-        described.append({"start": start, "shapes": [array.shape for array in each], "dtype": each[0].dtype.str})
+        each = (
+            [np.ascontiguousarray(array) for array in found]
+            if column.ragged
+            else [np.ascontiguousarray(found)]
+        )
+        described.append(
+            {"start": start, "shapes": [array.shape for array in each], "dtype": each[0].dtype.str}
+        )
         arrays += each
     listed = [failures.rows, failures.reasons, failures.values]
     out.write(json.dumps({"pieces": described, "failures": listed}).encode() + b"\n")

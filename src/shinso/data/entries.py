@@ -93,7 +93,7 @@ class Entries:
         _sync(self.folder)
 
     def evict(self, keep: str) -> None:
-        """Remove the least recently used entries until the rest fit the limit, and what killed processes left."""
+        """Remove the least recently used entries beyond the limit, and what killed processes left behind."""
         found = []
         now = time.time()
         for place in self.folder.iterdir():
@@ -146,7 +146,9 @@ def _sync(path: Path) -> None:
 
 
 def _no_room(folder: Path, error: OSError) -> DataError:
-    what = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"cannot be written ({error.strerror})"
+    what = (
+        "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"cannot be written ({error.strerror})"
+    )
     return DataError(
         f"The disk of the cache folder {folder} {what}. "
         "Free some space, or name another folder, as in --set data.cache=/path/to/folder."

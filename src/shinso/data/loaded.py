@@ -51,11 +51,18 @@ class Loaded:
     parts: NDArray[np.int8] | None = None
     key: str | None = None  # column whose text names the row (folders of files); None: rows are numbered
     objects: dict[str, Values] = field(default_factory=dict)  # columns that Arrow cannot hold
-    folders: dict[str, Path] = field(default_factory=dict)  # columns of file names -> the folder they start from
+    folders: dict[str, Path] = field(
+        default_factory=dict
+    )  # columns of file names -> the folder they start from
     mapping: mmap.mmap | None = None  # of rows that lie on disk
+    order: tuple[str, ...] = ()  # of the columns, where some of them are objects
 
     def __len__(self) -> int:
         return sum(span.count for span in self.spans)
+
+    def named(self, fingerprint: str) -> Loaded:
+        """A copy with another fingerprint."""
+        return replace(self, fingerprint=fingerprint)
 
     def adding(self, notes: Sequence[Note] = (), bad: Sequence[Bad] = ()) -> Loaded:
         """A copy with further notes and bad rows."""

@@ -1,4 +1,4 @@
-"""Several processes that decode files side by side, without pickling and without running the user's module."""
+"""Several processes that decode files side by side, without pickling and without the user's module."""
 
 from __future__ import annotations
 
@@ -37,8 +37,11 @@ class Workers:
     """Processes that encode paths for one column. Closing ends them."""
 
     def __init__(self, column: Column, count: int) -> None:
-        """Start the processes. Raises `OSError` when they cannot be started, as where the system forbids it."""
-        described = {"type": f"{type(column).__module__}:{type(column).__qualname__}", "column": column.to_dict()}
+        """Start the processes. Raises `OSError` when they cannot be started, as where that is forbidden."""
+        described = {
+            "type": f"{type(column).__module__}:{type(column).__qualname__}",
+            "column": column.to_dict(),
+        }
         self._greeting = json.dumps(described).encode() + b"\n"
         self._ragged = column.ragged
         self._count = count
@@ -55,7 +58,9 @@ class Workers:
 
     def encode(self, chunks: Iterator[tuple[int, Values]]) -> Iterator[Done]:
         """Encode chunks of paths, each with the place of its first row, in order."""
-        jobs = ((start + i, values[i : i + JOB]) for start, values in chunks for i in range(0, len(values), JOB))
+        jobs = (
+            (start + i, values[i : i + JOB]) for start, values in chunks for i in range(0, len(values), JOB)
+        )
         waiting: deque[Future[Done]] = deque()
         with ThreadPoolExecutor(self._count) as pool:
             try:
@@ -76,7 +81,7 @@ class Workers:
         self._running = []
 
     def _encode(self, start: int, values: Values) -> Done:
-        """Encode one job; a file that brings the decoder down is found by halving, and only that one fails."""
+        """Encode one job; a file that brings the decoder down is found by halving; only that one fails."""
         process = self._idle.get()
         done = _ask(process, start, values, ragged=self._ragged)
         if done is not None:
@@ -146,7 +151,9 @@ def _read_answer(stream: IO[bytes], count: int, *, ragged: bool) -> Done:
     answer = json.loads(line)
     pieces: list[Piece] = []
     for described in answer["pieces"]:
-        arrays = [_read_array(stream, tuple(shape), np.dtype(described["dtype"])) for shape in described["shapes"]]
+        arrays = [
+            _read_array(stream, tuple(shape), np.dtype(described["dtype"])) for shape in described["shapes"]
+        ]
         pieces.append((described["start"], arrays if ragged else arrays[0]))
     return Done(count, pieces, Failures(*answer["failures"]))
 

@@ -72,7 +72,8 @@ def parse_shares(text: str) -> NDArray[np.float64]:
         parts = np.zeros(0)
     if len(parts) != 3 or not np.isfinite(parts).all() or (parts < 0).any() or parts[0] <= 0:
         raise SettingError(
-            f"data.split takes the shares of training, validation and test rows, as in 8:1:1; received {text!r}."
+            "data.split takes the shares of training, validation and test rows, as in 8:1:1; received "
+            f"{text!r}."
         )
     return np.asarray(parts / parts.sum())
 
@@ -97,10 +98,12 @@ def counts_of(n: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _classes(values: Values | None, n: int, options: DataConfig) -> NDArray[np.int64]:
-    """(n,) number of the class of each row: all 0 where the target is no category or is not to be split by."""
+    """(n,) number of the class of each row: all 0 where the target is no category, or not to be split by."""
     if values is None or not options.stratify or values.dtype.kind not in "Obi":
         return np.zeros(n, np.int64)
-    texts = np.array(["\0" if missing else str(v) for v, missing in zip(values, missing_mask(values), strict=True)])
+    texts = np.array(
+        ["\0" if missing else str(v) for v, missing in zip(values, missing_mask(values), strict=True)]
+    )
     names, codes = np.unique(texts, return_inverse=True)
     if len(names) > min(MOST_CLASSES, max(2, len(values) // 2)):
         return np.zeros(n, np.int64)
@@ -142,7 +145,8 @@ def _by_time(times: Values, shares: NDArray[np.float64], name: str) -> Parts:
     """The latest rows test, those before them validate; rows of one time stay together where they can."""
     if times.dtype.kind not in "Mif":
         raise DataError(
-            f"Column {name!r} holds text, so rows cannot be split by time with it. Expected dates or numbers. "
+            f"Column {name!r} holds text, so rows cannot be split by time with it. Expected dates or "
+            "numbers. "
             "Write its dates as 2024-12-31, or choose another column with data.time."
         )
     missing = missing_mask(times)
@@ -157,7 +161,7 @@ def _by_time(times: Values, shares: NDArray[np.float64], name: str) -> Parts:
 
 
 def _between_times(ordered: Values, end: int) -> int:
-    """The nearest place to `end` that does not cut through rows of one time, `end` itself where there is none."""
+    """The nearest place to `end` that does not cut through rows of one time, else `end` itself."""
     if end <= 0 or end >= len(ordered):
         return end
     low = int(np.searchsorted(ordered[:end], ordered[end], side="left"))
@@ -174,7 +178,8 @@ def _by_group(groups: Values, shares: NDArray[np.float64], name: str, rng: np.ra
     wanted = int((shares > 0).sum())
     if len(sizes) < wanted:
         raise DataError(
-            f"Column {name!r} has {len(sizes)} different values, so rows cannot be split into {wanted} parts by it. "
+            f"Column {name!r} has {len(sizes)} different values, so rows cannot be split into {wanted} "
+            "parts by it. "
             f"Expected at least {wanted} groups. Choose another column with data.group."
         )
     lacking = shares * len(groups)
@@ -193,18 +198,27 @@ def _by_group(groups: Values, shares: NDArray[np.float64], name: str, rng: np.ra
 def _given(
     parts: Parts, shares: NDArray[np.float64], codes: NDArray[np.int64], rng: np.random.Generator,
 ) -> tuple[Parts, tuple[Note, ...]]:  # fmt: skip
-    """The parts that the folders name, with validation rows cut from the training rows where there are none."""
+    """The parts that folders name; validation rows are cut from the training rows where there are none."""
     parts = parts.copy()
     if not (parts == 0).any():
         raise DataError("There is a folder of test rows but none of training rows. Add a folder train/.")
     notes: tuple[Note, ...] = ()
     if not (parts == 2).any() and (parts == 1).any():
         parts[parts == 1] = 2
-        notes = (Note("info", "val/ is the test set; validation rows are cut from train/", None, int((parts == 2).sum())),)
+        notes = (
+            Note(
+                "info",
+                "val/ is the test set; validation rows are cut from train/",
+                None,
+                int((parts == 2).sum()),
+            ),
+        )
     if not (parts == 1).any():
         training = np.flatnonzero(parts == 0)
         inner = np.array([shares[0], max(shares[1], 0.05), 0.0])
-        parts[training] = _by_class(np.unique(codes[training], return_inverse=True)[1], inner / inner.sum(), rng)
+        parts[training] = _by_class(
+            np.unique(codes[training], return_inverse=True)[1], inner / inner.sum(), rng
+        )
     return parts, notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -75,4 +76,5 @@ def map_rows(path: Path) -> tuple[pa.Table, mmap.mmap]:
 
 def forget(mapping: mmap.mmap) -> None:
     """Let the system take back the memory of a mapped file; what is read again comes from its own cache."""
-    mapping.madvise(mmap.MADV_DONTNEED)
+    if sys.platform != "win32":
+        mapping.madvise(mmap.MADV_DONTNEED)

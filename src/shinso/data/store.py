@@ -44,7 +44,11 @@ class Resident:
         """The array in a .npy file, mapped."""
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             shape, _, dtype = read(file)
             offset = file.tell()
             if dtype.hasobject:
@@ -55,7 +59,7 @@ class Resident:
         return np.ndarray(shape, dtype, mapping, offset)
 
     def touch(self, size: int) -> None:
-        """Count what was read; give the memory back once it is too much (the system's own cache keeps the pages)."""
+        """Count what was read; give the memory back once it is too much (the system keeps the pages)."""
         if self.total <= self.limit:
             return
         self.touched += size
@@ -89,7 +93,11 @@ class Ragged(Encoded):
     """Arrays that differ in their first dimension, lying in `flat` one after another."""
 
     def __init__(
-        self, flat: Array, starts: NDArray[np.int64], counts: NDArray[np.int64], resident: Resident | None = None
+        self,
+        flat: Array,
+        starts: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        resident: Resident | None = None,
     ) -> None:
         self.flat, self.starts, self.counts = flat, starts, counts
         self._resident = resident

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from ..columns.base import Values, object_array
 from ..config import DataConfig
 from ..errors import DataError, did_you_mean
-from .loaded import Loaded, Span
+from .loaded import Loaded, Span, find_span
 from .notes import Bad, Note
-from .sources import load
+from .sources import Source, load
+from .spool import forget
 from .values import Rows, take_rows, to_values
 
-Source = Any  # str, Path, list of them, data frame, Arrow stream, dict of lists, list of dicts
+MAPPED = 256 << 20  # bytes of rows on disk that are read before their memory is given back
+CELL = 16
 
 
 class Table:
@@ -34,7 +37,8 @@ class Table:
         self._loaded = loaded
         self._rows = rows  # of the loaded data, where this table is a part of it
         self._starts = np.cumsum([0, *(span.count for span in loaded.spans)])
-        self.names: tuple[str, ...] = (*loaded.data.column_names, *loaded.objects)
+        self._touched = 0  # bytes of rows on disk
+        self.names: tuple[str, ...] = loaded.order or (*loaded.data.column_names, *loaded.objects)
         self.notes: tuple[Note, ...] = loaded.notes
         self.quarantine: tuple[Bad, ...] = loaded.quarantine
         self.key_name = "row" if loaded.key is None else "file"
@@ -50,10 +54,7 @@ class Table:
     def __len__(self) -> int:
         if self._rows is not None:
             return len(self._rows)
-        objects = self._loaded.objects
-        if self._loaded.data.num_columns or not objects:
-            return int(self._loaded.data.num_rows)
-        return len(next(iter(objects.values())))
+        return len(self._loaded)
 
     @property
     def fingerprint(self) -> str:
@@ -78,15 +79,28 @@ class Table:
         whole = column.null_count == 0
         part = column[selected] if isinstance(selected, slice) else take_rows(column, selected)
         values = to_values(part, whole=whole, name=name)
+        self._count_mapped(len(values))
         folder = self._loaded.folders.get(name)
         if folder is None:
             return values
-        return object_array([None if value is None else folder / value for value in values])
+        root = str(folder)
+        return object_array([None if value is None else Path(root, value) for value in values])
+
+    def _count_mapped(self, rows: int) -> None:
+        """Rows on disk are read through memory, which must not grow with them."""
+        if self._loaded.mapping is None:
+            return
+        self._touched += rows * CELL
+        if self._touched > MAPPED:
+            forget(self._loaded.mapping)
+            self._touched = 0
 
     def check(self, name: str) -> None:
         """Raise `DataError` when there is no column `name`."""
         if name not in self.names:
-            raise DataError(f"There is no column {name!r} in {self.describe()}. {did_you_mean(name, self.names)}")
+            raise DataError(
+                f"There is no column {name!r} in {self.describe()}. {did_you_mean(name, self.names)}"
+            )
 
     def describe(self) -> str:
         """The files of the table, for messages."""
@@ -122,18 +136,17 @@ class Table:
         """The place of a row for messages: `houses.csv, line 17` or `photos/cat/x.jpg`."""
         if self._loaded.key is not None:
             return str(self.keys(np.asarray([row]))[0])
-        span, index = self._span(row if self._rows is None else int(self._rows[row]))
+        span, index = self._span(row)
         number = span.number(index)
         line = span.line(number) if span.line else None
         return f"{span.file}, row {number}" if line is None else f"{span.file}, line {line}"
 
     def file(self, row: int) -> str:
         """The name of the file that a row came from."""
-        return self._span(row if self._rows is None else int(self._rows[row]))[0].file
+        return self._span(row)[0].file
 
     def _span(self, row: int) -> tuple[Span, int]:
-        i = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._loaded.spans[i], row - int(self._starts[i])
+        return find_span(self._loaded.spans, row if self._rows is None else int(self._rows[row]))
 
     def _numbers(self, indices: Rows) -> Rows:
         """Row numbers that run on over several files, counting the rows that were skipped."""

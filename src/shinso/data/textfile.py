@@ -28,8 +28,14 @@ BOMS = (
 MAGIC = (
     (b"PK\x03\x04", "a zip or an Excel workbook; unzip it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save the sheet as CSV"),
-    (b"\x80\x04", "a pickle, which shinso never opens because it can run code; save the data as Parquet or CSV"),
-    (b"\x80\x05", "a pickle, which shinso never opens because it can run code; save the data as Parquet or CSV"),
+    (
+        b"\x80\x04",
+        "a pickle, which shinso never opens because it can run code; save the data as Parquet or CSV",
+    ),
+    (
+        b"\x80\x05",
+        "a pickle, which shinso never opens because it can run code; save the data as Parquet or CSV",
+    ),
     (b"%PDF", "a PDF; save its table as CSV"),
     (b"\x89PNG", "an image; give the folder it lies in"),
     (b"\xff\xd8\xff", "an image; give the folder it lies in"),
@@ -69,7 +75,7 @@ class TextFile:
                 break
         return data.decode("utf-8", "ignore")
 
-    def segments(self, quote: str) -> Iterator[bytes]:
+    def segments(self, quote: str | None) -> Iterator[bytes]:
         """The text in parts that end with a line, never inside a quoted cell."""
         rest = b""
         for chunk in self.chunks():
@@ -110,11 +116,11 @@ def scan(path: Path, name: str, encoding: str | None = None) -> TextFile:
     return file
 
 
-def lines_of_records(segment: bytes, quote: str, *, blank: bool) -> NDArray[np.int64]:
-    """(n,): the line, counted from 0, on which each record of a segment begins; `blank` lines are records too."""
+def lines_of_records(segment: bytes, quote: str | None, *, blank: bool) -> NDArray[np.int64]:
+    """(n,): the line, from 0, on which each record of a segment begins; `blank` lines may be records too."""
     data = np.frombuffer(segment, np.uint8)
     ends = np.flatnonzero(data == ord("\n"))
-    quotes = np.flatnonzero(data == ord(quote))
+    quotes = np.flatnonzero(data == ord(quote)) if quote else np.zeros(0, np.int64)
     outside = np.searchsorted(quotes, ends) % 2 == 0
     if len(data) and data[-1] != ord("\n"):
         ends, outside = np.append(ends, len(data)), np.append(outside, True)
@@ -138,7 +144,9 @@ def _raw(path: Path) -> Iterator[bytes]:
             while chunk := stream.read(1 << 22):
                 total += len(chunk)
                 if total > MOST_UNPACKED:
-                    raise DataError(f"{path.name} unpacks to more than {MOST_UNPACKED >> 30} GiB. Unpack it first.")
+                    raise DataError(
+                        f"{path.name} unpacks to more than {MOST_UNPACKED >> 30} GiB. Unpack it first."
+                    )
                 yield chunk
     except OSError as error:
         raise DataError(f"{path.name} cannot be read: {error}. Check that it is complete.") from None
@@ -194,7 +202,7 @@ def _around_first_strange_byte(path: Path) -> bytes:
 
 
 def _kana(sample: bytes, encoding: str) -> float:
-    """The share of hiragana, katakana and kanji among the characters that are not ASCII, 0 where it is not valid."""
+    """The share of hiragana, katakana and kanji in what is not ASCII; 0 where the encoding does not fit."""
     try:
         text = sample.decode(encoding)
     except UnicodeDecodeError:
@@ -210,7 +218,9 @@ def _verify(file: TextFile) -> None:
     try:
         codecs.lookup(file.encoding)
     except LookupError:
-        raise SettingError(f"There is no encoding {file.encoding!r}. Known ones: utf-8, cp932, euc_jp, utf-16.") from None
+        raise SettingError(
+            f"There is no encoding {file.encoding!r}. Known ones: utf-8, cp932, euc_jp, utf-16."
+        ) from None
     decoder = codecs.getincrementaldecoder(file.encoding)()
     lines = 0
     for chunk in _raw(file.path):
@@ -219,13 +229,16 @@ def _verify(file: TextFile) -> None:
         except UnicodeDecodeError as error:
             lines += bytes(error.object[: error.start]).count(b"\n")
             raise DataError(
-                f"{file.name}, line {lines + 1}: byte 0x{error.object[error.start]:02x} is not valid {file.encoding}. "
+                f"{file.name}, line {lines + 1}: byte 0x{error.object[error.start]:02x} is not valid "
+                f"{file.encoding}. "
                 "Name the file's encoding, as in --set data.encoding=cp932, or save the file as UTF-8."
             ) from None
 
 
-def _last_line_end(data: bytes, quote: str) -> int:
+def _last_line_end(data: bytes, quote: str | None) -> int:
     """The place after the last line end outside quotes, 0 where there is none."""
+    if quote is None:
+        return data.rfind(b"\n") + 1
     mark = quote.encode()
     end = len(data)
     inside = data.count(mark) % 2 == 1

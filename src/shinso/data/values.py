@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +16,8 @@ Rows = NDArray[np.int64]
 def to_values(array: pa.ChunkedArray, *, whole: bool, name: str) -> Values:
     """An Arrow column to float64, int64, bool, datetime64[us] or object values.
 
-    `whole` says that the column, of which `array` may be a part, has no missing value: only then may the result
-    be int64 or bool, so that every part of a column has the same type.
+    `whole` says that the column, of which `array` may be a part, has no missing value: only then may the
+    result be int64 or bool, so that every part of a column has the same type.
     """
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -79,7 +76,7 @@ def _structs(array: pa.ChunkedArray, name: str) -> Values:
 
 
 def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
-    """`array[rows]`, touching only the chunks that hold those rows (Arrow's own `take` may join all chunks)."""
+    """`array[rows]`, touching only the chunks that hold those rows (Arrow's `take` may join all chunks)."""
     if array.num_chunks <= 1:
         return array.take(pa.array(rows))
     order = np.argsort(rows, kind="stable")
@@ -100,11 +97,3 @@ def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
 
 def _in_order(order: Rows) -> bool:
     return len(order) == 0 or bool(np.array_equal(order, np.arange(len(order))))
-
-
-def to_arrow(values: Sequence[Any]) -> pa.Array | None:
-    """Python values to an Arrow array, or None for what Arrow cannot hold (images, arrays of differing shapes)."""
-    try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return None
