@@ -40,7 +40,9 @@ def guesses(rng: Rng, truth: Any, classes: int, sure: float, confusable: dict[in
     return odds / odds.sum(1, keepdims=True)
 
 
-def history(name: str, epochs: int, steps: int, start: float, end: float, score: Any, seconds: float) -> list[Any]:
+def history(
+    name: str, epochs: int, steps: int, start: float, end: float, score: Any, seconds: float
+) -> list[Any]:
     """Lines of metrics.jsonl; `score(loss)` gives the metrics of an epoch."""
     rng = np.random.default_rng(0)
     lines, best = [], math.inf
@@ -120,8 +122,14 @@ def houses() -> ReportData:
     rng = np.random.default_rng(1)
     n = 4128
     income, age, rooms = rng.gamma(4.0, 0.95, n), rng.integers(1, 53, n).astype(float), rng.gamma(9.0, 0.6, n)
-    place = rng.choice(["<1H OCEAN", "INLAND", "NEAR OCEAN", "NEAR BAY", "ISLAND"], n, p=[0.44, 0.32, 0.13, 0.1095, 0.0005])
-    truth = np.clip(45_000 * income * (place != "INLAND") + 22_000 * income + 600 * age + rng.normal(0, 3e4, n), 15_000, 500_001)
+    place = rng.choice(
+        ["<1H OCEAN", "INLAND", "NEAR OCEAN", "NEAR BAY", "ISLAND"], n, p=[0.44, 0.32, 0.13, 0.1095, 0.0005]
+    )
+    truth = np.clip(
+        45_000 * income * (place != "INLAND") + 22_000 * income + 600 * age + rng.normal(0, 3e4, n),
+        15_000,
+        500_001,
+    )
     mine = truth + rng.normal(0, 1, n) * (9_000 + 0.17 * truth)
     rooms[rng.random(n) < 0.01] = np.nan
     calibration = calibrate("number", truth[:2000], mine[:2000])
@@ -129,7 +137,9 @@ def houses() -> ReportData:
     output["baselines"] = [
         rival("number", "mean", truth, mine, np.full(n, truth.mean())),
         rival("number", "ridge regression", truth, mine, truth + rng.normal(0, 69_000, n)),
-        rival("number", "gradient boosting", truth, mine, truth + rng.normal(0, 1, n) * (9_300 + 0.172 * truth)),
+        rival(
+            "number", "gradient boosting", truth, mine, truth + rng.normal(0, 1, n) * (9_300 + 0.172 * truth)
+        ),
     ]
     low, high = calibration.interval(mine) or (mine, mine)
     held = (low <= truth) & (truth <= high)
@@ -137,7 +147,15 @@ def houses() -> ReportData:
     given = {"median_income": income, "housing_median_age": age, "rooms_per_household": rooms}
     columns = [_number(name, values, "given") for name, values in given.items()]
     town = Category(name="ocean_proximity").fit(object_array(place.tolist()))
-    columns.append(ColumnFacts(name="ocean_proximity", kind="category", role="given", summary=town.summary(object_array(place.tolist())), example=town.show(str(place[0]))))
+    columns.append(
+        ColumnFacts(
+            name="ocean_proximity",
+            kind="category",
+            role="given",
+            summary=town.summary(object_array(place.tolist())),
+            example=town.show(str(place[0])),
+        )
+    )
     columns.append(_number("median_house_value", truth, "predict"))
     worst = np.argsort(-np.abs(mine - truth))[:12]
     mistakes = [
@@ -147,7 +165,9 @@ def houses() -> ReportData:
         )
         for i in worst
     ]  # fmt: skip
-    score = history("median_house_value", 40, 65, 1.0, 0.15, lambda v: {"rmse": 115_000 * math.sqrt(v), "r2": 1 - v}, 52.0)
+    score = history(
+        "median_house_value", 40, 65, 1.0, 0.15, lambda v: {"rmse": 115_000 * math.sqrt(v), "r2": 1 - v}, 52.0
+    )
     return ReportData(
         name="california-housing-balanced-seed-3",
         source="housing.csv",
@@ -176,10 +196,22 @@ def houses() -> ReportData:
 
 def _number(name: str, values: Any, role: Any) -> ColumnFacts:
     column = Number(name=name).fit(values)
-    return ColumnFacts(name=name, kind="number", role=role, summary=column.summary(values), example=column.show(values[0]))
+    return ColumnFacts(
+        name=name, kind="number", role=role, summary=column.summary(values), example=column.show(values[0])
+    )
 
 
-TOPICS = ("独女通信", "ITライフハック", "家電チャンネル", "livedoor HOMME", "MOVIE ENTER", "Peachy", "エスマックス", "Sports Watch", "トピックニュース")
+TOPICS = (
+    "独女通信",
+    "ITライフハック",
+    "家電チャンネル",
+    "livedoor HOMME",
+    "MOVIE ENTER",
+    "Peachy",
+    "エスマックス",
+    "Sports Watch",
+    "トピックニュース",
+)
 SENTENCES = (
     "新型スマートフォンの発売日が来月に決まり、予約の受付が始まった。",
     "監督は「観客に考えてもらう余白を残したかった」と語った。",

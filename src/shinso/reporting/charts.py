@@ -14,6 +14,7 @@ from typing import Any
 from .markup import Content, Html, h
 from .words import compact, number, percent
 
+Text = Callable[[float], str]  # how a number is written
 WIDTH = 420.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 12.0, 10.0, 40.0
 LAYERS = 8  # of a cloud of points, so that crowded places show darker
@@ -75,7 +76,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 def line_chart(
     lines: Sequence[Line], *, summary: str, x_name: str, log: bool = False, mark: float | None = None,
-    notes: Mapping[float, str] | None = None, text: Callable[[float], str] = number,
+    notes: Mapping[float, str] | None = None, text: Text = number,
 ) -> Html:  # fmt: skip
     """Lines over steps. `mark` is the x of the state that was kept; `notes` what to say of an x besides."""
     height = 250.0
@@ -213,8 +214,7 @@ def percent0(share: float) -> str:
 
 
 def _frame(
-    x: Scale, y: Scale, height: float, x_name: str, x_text: Callable[[float], str], y_text: Callable[[float], str],
-    y_name: str = "",
+    x: Scale, y: Scale, height: float, x_name: str, x_text: Text, y_text: Text, y_name: str = ""
 ) -> list[Html]:  # fmt: skip
     floor = _f(height - BOTTOM)
     drawn = []
@@ -241,8 +241,8 @@ def _frame(
 
 
 def _bands(
-    lines: Sequence[Line], xs: Sequence[float], x: Scale, height: float, x_name: str, notes: Mapping[float, str],
-    text: Callable[[float], str],
+    lines: Sequence[Line], xs: Sequence[float], x: Scale, height: float, x_name: str,
+    notes: Mapping[float, str], text: Text,
 ) -> list[Html]:  # fmt: skip
     """Upright bands that show the values of all lines at an x when pointed at."""
     found: dict[float, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What a person should take away, in plain sentences: each function looks at one thing and says it, or is silent."""
+"""What a person should take away: each function looks at one thing and says it plainly, or is silent."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def against_baselines(output: Json) -> Iterator[Finding]:
     own = output["metrics"].get(main, {})
     if best is None or own.get("value") is None:
         return
-    gained = best.get("gain") or _apart(own, best["metrics"][main], main)
+    gained: Json = best.get("gain") or _apart(own, best["metrics"][main], main)
     if gained.get("value") is None:
         return
     size = difference(main, abs(gained["value"]), gained)
@@ -61,8 +61,8 @@ def against_baselines(output: Json) -> Iterator[Finding]:
     elif gained.get("high") is not None and gained["high"] < 0:
         yield Finding(
             "warning",
-            f"{word(main).name} is {size} worse than that of {best['name']}{ends}. On data like these the simple "
-            "model is the better choice, unless more time or more rows change that.",
+            f"{word(main).name} is {size} worse than that of {best['name']}{ends}. On data like these the "
+            "simple model is the better choice, unless more time or more rows change that.",
         )
     else:
         side = "better" if gained["value"] >= 0 else "worse"
@@ -109,7 +109,7 @@ def unbalanced(output: Json) -> Iterator[Finding]:
         share = percent(largest["rows"] / total)
         yield Finding(
             "note",
-            f"{share} of the rows are “{largest['label']}”: look at balanced accuracy and ROC AUC, not at accuracy.",
+            f"{share} of the rows are “{largest['label']}”: look at balanced accuracy and ROC AUC instead.",
         )
 
 
@@ -169,7 +169,7 @@ def kept_state(data: ReportData) -> Iterator[Finding]:
     elif marks[-1] < 0.6 * len(data.history):
         yield Finding(
             "note",
-            f"Validation was best at step {count(best['step'])} of {count(last['step'])}; those weights were kept.",
+            f"Validation was best at step {count(best['step'])} of {count(last['step'])}; it was kept.",
         )
 
 

@@ -20,7 +20,7 @@ Content = str | Html | None | Iterable["Content"]
 
 
 def h(name: str, attributes: Attributes | None = None, *content: Content) -> Html:
-    """One element. Text content and attribute values are escaped; attributes that are None or False are left out.
+    """One element. Text and attribute values are escaped; attributes that are None or False are left out.
 
     >>> h("p", {"class": "note"}, "a < b ", h("b", None, "!"))
     '<p class="note">a &lt; b <b>!</b></p>'

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
+from importlib.resources import files
 
 from .about import about_data, chip
 from .data import ReportData
 from .findings import headline
 from .markup import Content, Html, breakable, h
 from .result import errors, result
-from .script import SCRIPT
 from .story import cost, learning, mistakes, settings
-from .style import STYLE
 
 MOST_CHIPS = 8
 
@@ -20,8 +20,8 @@ MOST_CHIPS = 8
 def build_report(data: ReportData) -> str:
     """The whole page, as it stands in `report.html`.
 
-    It works from a file, in light and dark, from 390 pixels up and on paper. The policy in its head forbids every
-    request and every script but its own, so that nothing in the data can run even if it were not escaped.
+    It works from a file, in light and dark, from 390 pixels up and on paper. The policy in its head forbids
+    every request and every script but its own: nothing in the data can run, even if it were not escaped.
     """
     sections = {
         "Result": result(data),
@@ -46,14 +46,20 @@ def build_report(data: ReportData) -> str:
         h("main", None, *sections.values()),
         h("footer", None, _footer(data)),
         h("div", {"id": "tip", "role": "status", "hidden": True}),
-        h("script", None, Html(SCRIPT)),
+        h("script", None, Html(part("report.js"))),
     )
     return f"<!doctype html>\n{h('html', {'lang': 'en'}, _head(data), body)}\n"
 
 
+@cache
+def part(name: str) -> str:
+    """The style sheet (report.css) or the script (report.js) of the page."""
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
 def policy() -> str:
     """The content security policy: images and sounds inside the page, its own style and its own script."""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(part("report.js").encode()).digest()).decode()
     return (
         "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -70,7 +76,7 @@ def _head(data: ReportData) -> Html:
         h("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         h("meta", {"name": "description", "content": f"{data.name}: {said}"}),
         h("title", None, f"{data.name}: report"),
-        h("style", None, Html(STYLE)),
+        h("style", None, Html(part("report.css"))),
     )
 
 
@@ -100,6 +106,6 @@ def _footer(data: ReportData) -> Html:
     return h(
         "p",
         None,
-        "Intervals are 95%: exact for shares of rows, DeLong's for ROC AUC, by resampling the rows for the rest. "
-        "Everything on this page comes from the files of the run directory; the page holds all it needs.",
+        "Intervals are 95%: exact for shares of rows, DeLong's for ROC AUC, by resampling the rows for the "
+        "rest. Everything on this page comes from the files of the run directory; it needs no network.",
     )

@@ -181,7 +181,9 @@ def _errors_of(name: str, output: Json, calibration: Json) -> Iterator[Html]:
         tables.append(confusion(output["labels"], counts))
     elif counts:
         summary = f"Confusion of {len(counts)} classes: rows are true, columns predicted"
-        note = "Rows are the true classes, columns the predicted ones, in the order of the table below. Dark off the diagonal: often confused."
+        note = (
+            "Rows are the true classes, columns the predicted ones, in the order of training. Red: confused."
+        )
         pictures.append(figure("Confusion", charts.heat(counts, output["labels"], summary=summary), note))
     if output.get("reliability"):
         pictures.append(calibration_plot(output, calibration))
@@ -217,7 +219,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Html:
                 h("td", {"class": "total"}, count(total)),
             )
         )
-    caption = "Rows are the true classes, columns what was predicted. Shaded by the share of the class; at the right its rows."
+    caption = "Rows are the true classes, columns the predicted ones. Shaded by the share of the row."
     parts = [h("thead", None, head), h("tbody", None, *body)]
     tall = " tall" if max(map(len, labels)) > SHORT_LABEL else ""
     return scroll(h("table", {"class": f"confusion{tall}", "aria-label": "Confusion table"}, *parts), caption)
@@ -257,7 +259,7 @@ def confused(output: Json) -> Html | None:
 def calibration_plot(output: Json, calibration: Json) -> Html:
     """Whether probabilities hold."""
     two = output.get("positive")
-    note = f"On the diagonal, probabilities hold what they claim. Bars below: how many rows claimed so much; whiskers: 95% intervals."
+    note = "On the dashed line, probabilities hold what they claim; with 95% intervals. Below: how many rows."
     temperature = calibration.get("temperature", 1.0)
     if temperature != 1.0:
         note += f" Corrected on validation rows by a temperature of {number(temperature, 3)}."
@@ -291,7 +293,8 @@ def residuals(name: str, output: Json) -> Html:
     """How the errors are distributed."""
     found = output["residuals"]
     middle = output["metrics"].get("median_absolute_error", {})
-    note = f"Half of the errors are smaller than {measured('median_absolute_error', middle)}. The outermost bars hold everything beyond."
+    half = measured("median_absolute_error", middle)
+    note = f"Half of the errors are smaller than {half}. The outermost bars hold everything beyond."
     drawing = charts.histogram(
         found["edges"],
         found["counts"],
@@ -331,12 +334,8 @@ def _bar(metric: str, estimate: Mapping[str, Any]) -> Html:
     line = None
     if estimate["low"] is not None:
         ends = f" ({interval(metric, estimate)})"
-        line = h(
-            "i",
-            {
-                "style": f"left:{100 * estimate['low']:.1f}%;width:{100 * (estimate['high'] - estimate['low']):.1f}%"
-            },
-        )
+        low, high = 100 * estimate["low"], 100 * estimate["high"]
+        line = h("i", {"style": f"left:{low:.1f}%;width:{high - low:.1f}%"})
     track = h(
         "span",
         {"class": "track", "data-tip": percent(value) + ends},

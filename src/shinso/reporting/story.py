@@ -226,7 +226,8 @@ def cost(data: ReportData) -> Html | None:
     if data.flops_per_second and data.roof:
         share = data.flops_per_second / data.roof
         bar = h("span", {"class": "track"}, h("b", {"style": f"width:{100 * min(share, 1):.1f}%"}))
-        text = f"{compact(data.flops_per_second, 'FLOP/s')} while training, {percent(share)} of the {compact(data.roof, 'FLOP/s')} that a matrix product reaches on this machine."
+        rate, roof = (compact(value, "FLOP/s") for value in (data.flops_per_second, data.roof))
+        text = f"{rate} while training, {percent(share)} of the {roof} that a matrix product reaches here."
         parts.append(h("p", {"class": "roof"}, bar, text))
     if data.peak_memory:
         parts.append(h("p", None, f"Peak memory {memory(data.peak_memory)}."))

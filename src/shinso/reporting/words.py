@@ -98,7 +98,7 @@ def fixed(metric: str, value: float | None, decimals: int) -> str:
 
 
 def decimals_of(metric: str, estimate: Mapping[str, Any]) -> int:
-    """Decimals that the interval justifies: two significant digits of its half width, at most four of the value."""
+    """Decimals that the interval justifies: two significant digits of its half width, four of the value."""
     low, high, value = (estimate.get(key) for key in ("low", "high", "value"))
     size = abs(value or 0)
     width = (high - low) / 2 if low is not None and high is not None else size / 100

@@ -1,6 +1,3 @@
-"""The only script of the page: what a mark stands for when it is pointed at, and tables that sort on a click."""
-
-SCRIPT = """
 (() => {
   const tip = document.getElementById("tip");
   const hide = () => { tip.hidden = true; };
@@ -48,8 +45,8 @@ SCRIPT = """
 
   const open = [];
   window.addEventListener("beforeprint", () => {
-    for (const part of document.querySelectorAll("details:not([open])")) { part.open = true; open.push(part); }
+    open.push(...document.querySelectorAll("details:not([open])"));
+    for (const part of open) part.open = true;
   });
   window.addEventListener("afterprint", () => { while (open.length) open.pop().open = false; });
 })();
-"""
