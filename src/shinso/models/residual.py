@@ -40,7 +40,7 @@ def channels_last(x_BCHW: Tensor) -> Tensor:
 def conv(inputs: int, outputs: int) -> nn.Sequential:
     """3 x 3 convolution, batch norm, GELU."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.GELU()
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs, momentum=0.4), nn.SiLU()
     )
 
 
@@ -88,7 +88,7 @@ class ResidualNet(Encoder):
         self.dropout = nn.Dropout(options.dropout or 0.0)
 
     def forward(self, image_BHWC: Tensor) -> Features:
-        x = F.gelu(self.stem(self.normalise(image_BHWC)))
+        x = F.silu(self.stem(self.normalise(image_BHWC)))
         maps: list[Tensor] = [x]
         for stage in self.stages:
             x = stage(x)
