@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_training import FAST, houses, train
 
 from shinso import api, cli
+from test_training import FAST, houses, train
 
 
 def program(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -21,7 +21,9 @@ def program(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.parametrize("code", ["import shinso", "from shinso.cli import build_parser; build_parser().format_help()"])
+@pytest.mark.parametrize(
+    "code", ["import shinso", "from shinso.cli import build_parser; build_parser().format_help()"]
+)
 def test_import_and_help_are_instant_and_without_torch(code: str) -> None:
     check = f"import sys; {code}; heavy = {{'torch', 'numpy', 'pydantic', 'pyarrow', 'sklearn'}} & set(sys.modules); assert not heavy, heavy"
     bare, ours = [], []
@@ -85,7 +87,9 @@ def test_mistakes_end_with_status_two_and_help(arguments: list[str], message: st
 def test_train_then_every_other_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(tmp_path, predict="dear")
     (tmp_path / "new.jsonl").write_text(
-        "\n".join(json.dumps(dict(zip(houses(), row, strict=True))) for row in zip(*houses(6).values(), strict=True))
+        "\n".join(
+            json.dumps(dict(zip(houses(), row, strict=True))) for row in zip(*houses(6).values(), strict=True)
+        )
     )
     new, answers = str(tmp_path / "new.jsonl"), tmp_path / "answers.csv"
 

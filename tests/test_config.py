@@ -42,7 +42,9 @@ def test_wrong_settings_say_what_to_do(changes: dict[str, object], message: str)
 
 
 def test_text_from_the_command_line_becomes_the_declared_type() -> None:
-    config = RunConfig().override({"train.epochs": "3", "train.learning_rate": "3e-3", "data.stratify": "false"})
+    config = RunConfig().override(
+        {"train.epochs": "3", "train.learning_rate": "3e-3", "data.stratify": "false"}
+    )
     assert (config.train.epochs, config.train.learning_rate, config.data.stratify) == (3, 3e-3, False)
 
 

@@ -53,7 +53,9 @@ class Memory:
     def restore(self) -> Any:
         return None if self.saved is None else copy.deepcopy(self.saved)
 
-    def save(self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool) -> None:
+    def save(
+        self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool
+    ) -> None:
         self.step = progress.step
         if self.stop_after is not None and progress.step == self.stop_after:
             self.saved = copy.deepcopy((progress, groups()))
@@ -73,7 +75,13 @@ def network(seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(
-            nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1)
+            nn.Linear(6, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(32, 32),
+            nn.ReLU(),
+            nn.Linear(32, 1),
         )
 
 
@@ -98,20 +106,28 @@ def run(config: TrainConfig, keeper: Memory, plan: Plan = FP32, *, validated: bo
 
     def score() -> tuple[float, dict[str, Any]]:
         with torch.no_grad():
-            value = float(((module(torch.from_numpy(rows.x)).squeeze(1) - torch.from_numpy(rows.y)) ** 2).mean())
+            value = float(
+                ((module(torch.from_numpy(rows.x)).squeeze(1) - torch.from_numpy(rows.y)) ** 2).mean()
+            )
         return value, {"y": {"mse": value}}
 
-    fit(module, rows, squared(module), config, plan, keeper=keeper, score=score if validated else None, seed=3)
+    fit(
+        module, rows, squared(module), config, plan, keeper=keeper, score=score if validated else None, seed=3
+    )
     return module
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("plan", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "muon", "accumulate": 2}, {"optimizer": "sgd", "ema": 0.0}], ids=["adamw", "muon", "sgd"]
+    "changes",
+    [{}, {"optimizer": "muon", "accumulate": 2}, {"optimizer": "sgd", "ema": 0.0}],
+    ids=["adamw", "muon", "sgd"],
 )
 def test_stopping_at_any_step_and_resuming_gives_the_same_bits(plan: Plan, changes: dict[str, Any]) -> None:
     config = settings(**changes)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_training import houses, train
 
 import shinso
 from shinso.errors import DataError, RunError
 from shinso.run import RunDirectory
+from test_training import houses, train
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def test_a_copied_run_predicts_what_the_original_does(trained: Path, copy: Path)
     assert shinso.predict(copy, houses(20)) == shinso.predict(trained, houses(20))
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "schema.json", "config.toml", "calibration.json", "data.json"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "schema.json", "config.toml", "calibration.json", "data.json"]
+)
 def test_a_truncated_altered_or_missing_file_is_named(copy: Path, name: str) -> None:
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2])
@@ -72,12 +74,16 @@ def test_weights_of_another_shape_are_refused_before_they_are_loaded(copy: Path)
 
 def test_a_config_that_asks_for_a_giant_network_takes_no_memory(copy: Path) -> None:
     text = (copy / "config.toml").read_text()
-    (copy / "config.toml").write_text(text.replace("width = 16", "width = 8192").replace("depth = ", "depth = 9 # "))
+    (copy / "config.toml").write_text(
+        text.replace("width = 16", "width = 8192").replace("depth = ", "depth = 9 # ")
+    )
     with pytest.raises(RunError, match="does not fit the network"):
         predicts(unsealed(copy))
 
 
-def test_code_named_in_a_config_is_not_imported(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_named_in_a_config_is_not_imported(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "evil_module.py").write_text("raise SystemExit('it ran')")
     monkeypatch.syspath_prepend(tmp_path)
     text = (copy / "config.toml").read_text().replace("# name = (not set)", 'name = "evil_module:Net"')
@@ -135,7 +141,9 @@ def test_new_labels_missing_values_and_odd_numbers_are_predicted(trained: Path) 
 
 
 def test_compare_pairs_runs_on_the_same_rows(trained: Path, tmp_path: Path) -> None:
-    other = train(tmp_path, settings={"train.epochs": 1, "train.threads": 1, "model.width": 16, "model.members": 2})
+    other = train(
+        tmp_path, settings={"train.epochs": 1, "train.threads": 1, "model.width": 16, "model.members": 2}
+    )
     found = shinso.compare(trained, other)
     assert found["paired"] and found["settings"]["train.epochs"] == [3, 1]
     assert found["outputs"]["price"]["differences"]["rmse"]["real"] is True

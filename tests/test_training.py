@@ -60,8 +60,16 @@ def test_a_run_holds_all_that_the_design_names_and_nothing_that_runs_code(tmp_pa
 def test_several_inputs_and_outputs_together(tmp_path: Path) -> None:
     run = train(tmp_path, predict="price,dear", given="area,city,note")
     kinds = {c.name: c.kind for c in run.schema}
-    assert kinds == {"area": "number", "city": "category", "note": "text", "price": "number", "dear": "category"}
-    found = run.predict({"area": [50.0, 110.0], "city": ["Nara", "Kyoto"], "note": ["小さい家", "大きい家 Kyoto"]})
+    assert kinds == {
+        "area": "number",
+        "city": "category",
+        "note": "text",
+        "price": "number",
+        "dear": "category",
+    }
+    found = run.predict(
+        {"area": [50.0, 110.0], "city": ["Nara", "Kyoto"], "note": ["小さい家", "大きい家 Kyoto"]}
+    )
     assert list(found)[:2] == ["row", "price"] and len(found["dear"]) == 2
     assert found["price low"][0] < found["price"][0] < found["price high"][0]
     assert found["dear: yes"][0] + found["dear: no"][0] == pytest.approx(1, abs=1e-5)
@@ -99,9 +107,13 @@ def test_kill_minus_nine_and_resume_gives_the_same_bits(tmp_path: Path) -> None:
     (tmp_path / "straight").mkdir()
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "straight", check=True, capture_output=True)
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path / "killed", stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path / "killed", stderr=subprocess.DEVNULL
+    )
     folder = tmp_path / "killed" / "run" / "checkpoints"
-    while not list(folder.glob("step-0000[1-9]*.checkpoint")) and not list(folder.glob("step-00000003*.checkpoint")):
+    while not list(folder.glob("step-0000[1-9]*.checkpoint")) and not list(
+        folder.glob("step-00000003*.checkpoint")
+    ):
         assert process.poll() is None, "training ended before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -115,7 +127,10 @@ def test_kill_minus_nine_and_resume_gives_the_same_bits(tmp_path: Path) -> None:
     assert (killed / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
     drop = {"seconds"}
     lines = [
-        [{k: v for k, v in json.loads(line).items() if k not in drop} for line in (p / "metrics.jsonl").open()]
+        [
+            {k: v for k, v in json.loads(line).items() if k not in drop}
+            for line in (p / "metrics.jsonl").open()
+        ]
         for p in (killed, straight)
     ]
     assert lines[0] == lines[1]
@@ -197,7 +212,11 @@ def test_an_existing_folder_is_never_written_into(tmp_path: Path) -> None:
         ({"predict": None}, DataError, "Say which column to predict: --predict NAME"),
         ({"settings": {"train.epoch": 3}}, SettingError, "Did you mean 'train.epochs'"),
         ({"settings": {"model.name": "resnett"}}, SettingError, "no model 'resnett'"),
-        ({"settings": {"train.augment": "flop"}}, SettingError, "no augmentation 'flop'. Did you mean 'flip'"),
+        (
+            {"settings": {"train.augment": "flop"}},
+            SettingError,
+            "no augmentation 'flop'. Did you mean 'flip'",
+        ),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(

@@ -113,7 +113,9 @@ def train(
     )  # fmt: skip
 
 
-def predict(run: Run | str | Path, data: Data, *, out: str | Path | None = None, quiet: bool = True) -> dict[str, list[Any]]:
+def predict(
+    run: Run | str | Path, data: Data, *, out: str | Path | None = None, quiet: bool = True
+) -> dict[str, list[Any]]:
     """Predict for every row of data: key, predicted column, probabilities or interval beside it.
 
     Args:
@@ -125,11 +127,15 @@ def predict(run: Run | str | Path, data: Data, *, out: str | Path | None = None,
     Returns:
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
-    found: dict[str, list[Any]] = _work("verbs").predict(_path(run), data, out=out, allow=_allow(run), quiet=quiet)
+    found: dict[str, list[Any]] = _work("verbs").predict(
+        _path(run), data, out=out, allow=_allow(run), quiet=quiet
+    )
     return found
 
 
-def evaluate(run: Run | str | Path, data: Data = None, *, out: str | Path | None = None, quiet: bool = True) -> dict[str, Any]:
+def evaluate(
+    run: Run | str | Path, data: Data = None, *, out: str | Path | None = None, quiet: bool = True
+) -> dict[str, Any]:
     """Measure a run on new data (or show its own test result): every metric with a 95% interval.
 
     Args:
@@ -200,5 +206,7 @@ def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names)
 
 
-def _settings(effort: str, minutes: float | None, seed: int, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def _settings(
+    effort: str, minutes: float | None, seed: int, settings: Mapping[str, Any] | None
+) -> dict[str, Any]:
     return {"effort": effort, "minutes": minutes, "seed": seed, **(settings or {})}

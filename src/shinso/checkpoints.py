@@ -39,7 +39,9 @@ class Progress:
 
 def save_checkpoint(folder: Path, progress: Progress, groups: Mapping[str, Mapping[str, Tensor]]) -> Path:
     """Write one checkpoint, then remove those older than the last two. A full disk leaves the old ones."""
-    tensors = {f"{group}/{name}": t.contiguous() for group, named in groups.items() for name, t in named.items()}
+    tensors = {
+        f"{group}/{name}": t.contiguous() for group, named in groups.items() for name, t in named.items()
+    }
     body = save(tensors)
     head = json.dumps({"progress": progress.__dict__, "blake2b": _digest(body)}).encode()
     folder.mkdir(exist_ok=True)
@@ -59,7 +61,9 @@ def load_checkpoint(folder: Path) -> tuple[Progress, dict[str, dict[str, Tensor]
         except (RunError, SafetensorError, ValueError, TypeError, KeyError) as error:
             reasons.append(f"{path.name}: {error}")
     if reasons:
-        raise RunError(f"No checkpoint in {folder} is whole: {'; '.join(reasons)}. Train again from the start.")
+        raise RunError(
+            f"No checkpoint in {folder} is whole: {'; '.join(reasons)}. Train again from the start."
+        )
     return None
 
 

@@ -81,7 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
     for name, function in VERBS.items():
         text = inspect.getdoc(function) or ""
         command = commands.add_parser(
-            name, help=text.partition("\n")[0].replace("%", "%%"), description=text.partition("\n")[0].replace("%", "%%"), allow_abbrev=False
+            name,
+            help=text.partition("\n")[0].replace("%", "%%"),
+            description=text.partition("\n")[0].replace("%", "%%"),
+            allow_abbrev=False,
         )
         for parameter in inspect.signature(function).parameters.values():
             _add(command, parameter, _helps(text).get(parameter.name, ""))
@@ -109,7 +112,9 @@ def _add(command: argparse.ArgumentParser, parameter: inspect.Parameter, help: s
         number = int if kind.startswith("int") else float if kind.startswith("float") else str
         shown = "" if default in (None, (), False) else f" Default: {default}."
         metavar = {int: "N", float: "X", str: name.upper()}[number]
-        command.add_argument(*flags, dest=name, type=number, default=default, metavar=metavar, help=help + shown)
+        command.add_argument(
+            *flags, dest=name, type=number, default=default, metavar=metavar, help=help + shown
+        )
 
 
 def _values(function: Callable[..., Any], parsed: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +142,8 @@ def _pairs(flag: str, assignments: list[str]) -> dict[str, str]:
 
 def _helps(text: str) -> dict[str, str]:
     """The lines under "Args:" of a docstring, by parameter."""
-    found, inside = {}, False
+    found: dict[str, str] = {}
+    inside = False
     for line in text.splitlines():
         if line.strip() == "Args:":
             inside = True
@@ -152,7 +158,7 @@ def _helps(text: str) -> dict[str, str]:
 def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
     """Print what a command gives."""
     if isinstance(result, api.Run):
-        document = {"run": str(result.path), "report": str(result.path / "report.html")}
+        document: dict[str, Any] = {"run": str(result.path), "report": str(result.path / "report.html")}
         if as_json:
             document["evaluation"] = result.evaluation
         print(json.dumps(document, ensure_ascii=False) if as_json else result.path)

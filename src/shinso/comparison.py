@@ -175,7 +175,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
         lines += ["", f"{name} ({output['kind']})"]
         width = max(display_width(m) for m in output["metrics"])
         for metric, (x, y) in output["metrics"].items():
-            lines.append(f"  {pad(metric, width)}  a {_interval(x)}  b {_interval(y)}{_verdict(output, metric)}")
+            lines.append(
+                f"  {pad(metric, width)}  a {_interval(x)}  b {_interval(y)}{_verdict(output, metric)}"
+            )
     if not result["paired"]:
         lines += ["", f"Differences were not tested: {result['reason']}."]
     if result["settings"]:

@@ -36,26 +36,40 @@ class DataConfig(Config):
     split: str = option("8:1:1", "Shares of training, validation and test rows, as in 8:1:1, 7:2:1 or 9:1:0.")
     group: str | None = option(None, "Column whose values never stand in two parts (split by group).")
     time: str | None = option(None, "Column to split by time: the latest rows are the test rows.")
-    stratify: bool = option(True, "Keep the shares of the classes alike in all parts (random splits of one category).")
-    bad_rows: float = option(0.05, "Largest share of unreadable rows that training tolerates.", low=0.0, high=1.0)
-    header: Literal["auto", "yes", "no"] = option("auto", "Whether the first line of a CSV names the columns.")
+    stratify: bool = option(
+        True, "Keep the shares of the classes alike in all parts (random splits of one category)."
+    )
+    bad_rows: float = option(
+        0.05, "Largest share of unreadable rows that training tolerates.", low=0.0, high=1.0
+    )
+    header: Literal["auto", "yes", "no"] = option(
+        "auto", "Whether the first line of a CSV names the columns."
+    )
     separator: str | None = option(None, "Separator of a CSV; found by itself when not given.")
     encoding: str | None = option(None, "Encoding of a text file; found by itself when not given.")
     table: str | None = option(None, "SQL query or table name to read from a database file.")
     image_size: int | None = option(None, "Height and width that images are brought to.", low=8, high=1024)
     vocabulary: int | None = option(None, "Most tokens that a text column learns.", low=64, high=200_000)
-    max_length: int | None = option(None, "Most tokens of a text, or readings of a series, that are read.", low=1)
+    max_length: int | None = option(
+        None, "Most tokens of a text, or readings of a series, that are read.", low=1
+    )
     cache: str | None = option(None, "Folder of the decoded data; the user's cache folder when not given.")
 
 
 class ModelConfig(Config):
     """The network: what reads the inputs and how large it is."""
 
-    name: str | None = option(None, "Encoder preset, or my_module:MyEncoder; by kind of input when not given.")
+    name: str | None = option(
+        None, "Encoder preset, or my_module:MyEncoder; by kind of input when not given."
+    )
     width: int | None = option(None, "Size of every token.", low=4, high=8192, search=(64, 512), log=True)
     depth: int | None = option(None, "Number of blocks.", low=1, high=200, search=(1, 6))
-    dropout: float | None = option(None, "Share of activations dropped in training.", low=0.0, high=0.95, search=(0.0, 0.5))
-    members: int | None = option(None, "Members of the ensemble inside a table network (TabM).", low=1, high=256)
+    dropout: float | None = option(
+        None, "Share of activations dropped in training.", low=0.0, high=0.95, search=(0.0, 0.5)
+    )
+    members: int | None = option(
+        None, "Members of the ensemble inside a table network (TabM).", low=1, high=256
+    )
     embedding: int | None = option(None, "Size of the embedding of one number or category.", low=1, high=1024)
     fuser: Literal["auto", "concat", "join"] = option("auto", "How several inputs meet.")
 
@@ -67,21 +81,35 @@ class TrainConfig(Config):
     learning_rate: float | None = option(
         None, "Peak learning rate, reached after warmup.", low=1e-7, high=10.0, search=(1e-4, 1e-1), log=True
     )
-    weight_decay: float | None = option(None, "Decoupled weight decay.", low=0.0, high=10.0, search=(1e-5, 1e-1), log=True)
+    weight_decay: float | None = option(
+        None, "Decoupled weight decay.", low=0.0, high=10.0, search=(1e-5, 1e-1), log=True
+    )
     momentum: float | None = option(None, "Momentum of SGD and Muon.", low=0.0, high=0.999)
-    batch_size: int | None = option(None, "Rows of one optimizer step.", low=1, high=1 << 20, search=(32, 2048), log=True)
+    batch_size: int | None = option(
+        None, "Rows of one optimizer step.", low=1, high=1 << 20, search=(32, 2048), log=True
+    )
     accumulate: int = option(1, "Parts that a batch is split in to save memory.", low=1, high=1024)
     epochs: int | None = option(None, "Passes over the training rows.", low=1, high=100_000)
     schedule: Literal["cosine", "linear", "constant"] | None = option(None, "Learning rate after warmup.")
-    warmup: float | None = option(None, "Share of the steps over which the learning rate rises.", low=0.0, high=1.0)
+    warmup: float | None = option(
+        None, "Share of the steps over which the learning rate rises.", low=0.0, high=1.0
+    )
     clip: float | None = option(None, "Largest norm of the gradient; 0 for no clipping.", low=0.0)
-    ema: float | None = option(None, "Decay of the average of weights that is evaluated; 0 for none.", low=0.0, high=0.99999)
-    label_smoothing: float | None = option(None, "Share of the target spread over all classes.", low=0.0, high=0.9)
+    ema: float | None = option(
+        None, "Decay of the average of weights that is evaluated; 0 for none.", low=0.0, high=0.99999
+    )
+    label_smoothing: float | None = option(
+        None, "Share of the target spread over all classes.", low=0.0, high=0.9
+    )
     class_weights: Literal["none", "balanced"] = option("none", "Weight of the classes in the loss.")
     loss: str | None = option(None, "Loss of the output, where its head offers several.")
-    patience: int | None = option(None, "Epochs without a better validation score before training stops; 0 for never.", low=0)
+    patience: int | None = option(
+        None, "Epochs without a better validation score before training stops; 0 for never.", low=0
+    )
     augment: str | None = option(None, "Augmentation of images: none, flip, shift, flip+shift, ...")
-    precision: Literal["auto", "fp32", "bf16"] = option("auto", "Arithmetic of the forward and backward pass.")
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", "Arithmetic of the forward and backward pass."
+    )
     threads: int | None = option(None, "Threads; all cores of the process when not given.", low=1, high=1024)
     checkpoint_seconds: float = option(30.0, "Seconds between two checkpoints.", low=0.0)
 
@@ -89,9 +117,13 @@ class TrainConfig(Config):
 class RunConfig(Config):
     """All settings of a run."""
 
-    effort: Literal["quick", "balanced", "best"] = option("balanced", "How much time a run may buy accuracy with.")
+    effort: Literal["quick", "balanced", "best"] = option(
+        "balanced", "How much time a run may buy accuracy with."
+    )
     minutes: float | None = option(None, "Hard limit of the whole run, in minutes.", low=0.05, high=1e6)
-    seed: int = option(0, "Seeds the split, the weights, the order of rows and everything drawn.", low=0, high=2**31 - 1)
+    seed: int = option(
+        0, "Seeds the split, the weights, the order of rows and everything drawn.", low=0, high=2**31 - 1
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -161,7 +193,9 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
-            raise SettingError(f"--set takes name=value, as in --set train.epochs=3; received {assignment!r}.")
+            raise SettingError(
+                f"--set takes name=value, as in --set train.epochs=3; received {assignment!r}."
+            )
         if name not in settings():
             raise SettingError(f"There is no setting {name!r}. {did_you_mean(name, settings())}")
         changes[name] = None if value in ("", "auto", "None") and settings()[name].default is None else value

@@ -23,7 +23,12 @@ class Features(NamedTuple):
 
     @classmethod
     def of(
-        cls, tokens: Tensor, mask: Tensor | None = None, maps: tuple[Tensor, ...] = (), *, members: bool = False
+        cls,
+        tokens: Tensor,
+        mask: Tensor | None = None,
+        maps: tuple[Tensor, ...] = (),
+        *,
+        members: bool = False,
     ) -> Features:
         """Features whose tokens are all real unless a mask says otherwise."""
         if mask is None:

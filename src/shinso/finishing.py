@@ -31,7 +31,9 @@ BASELINE_SHARE = 0.15  # of the training time
 BASELINE_KINDS = ("category", "number", "labels")
 LEAST_BASELINE, MOST_BASELINE = 2.0, 20.0  # seconds
 LEFT_FOR_WRITING = 1.0  # seconds kept of a time limit
-LARGE = frozenset({"image", "mask", "text", "series"})  # kinds of output that are evaluated on a part of the rows
+LARGE = frozenset(
+    {"image", "mask", "text", "series"}
+)  # kinds of output that are evaluated on a part of the rows
 MOST_LARGE = 500
 
 
@@ -47,14 +49,16 @@ def finish(
     run.write_json("calibration.json", {name: c.to_dict() for name, c in calibration.items()})
     part = "test" if len(prepared.split.test) else "validation" if len(prepared.split.validation) else "train"
     rows = evaluated_rows(prepared, part)
-    predictions = predict_rows(network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed)
+    predictions = predict_rows(
+        network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed
+    )
     truths = truths_of(prepared, rows)
     outputs = measure(prepared.schema, predictions, truths, calibration, seed)
     seconds["evaluate"] = time.perf_counter() - started
     started = time.perf_counter()
     for column in prepared.schema.predict:
-        outputs[column.name]["baselines"] = (
-            measure_baselines(prepared, column, part, budget(seconds, deadline), seed)
+        outputs[column.name]["baselines"] = measure_baselines(
+            prepared, column, part, budget(seconds, deadline), seed
         )
     seconds["baselines"] = time.perf_counter() - started
     evaluation = {
@@ -86,7 +90,8 @@ def write_predictions(
             kind = np.int64 if c.kind == "category" else np.float64
             arrays[f"{c.name}.truth"] = np.ascontiguousarray(truths[c.name], kind)
             arrays[f"{c.name}.prediction"] = np.ascontiguousarray(
-                calibrated(c, predictions[c.name], calibration), np.float32 if c.kind == "category" else np.float64
+                calibrated(c, predictions[c.name], calibration),
+                np.float32 if c.kind == "category" else np.float64,
             )
     write_atomic(run.path / "predictions.safetensors", save(arrays))
 
@@ -97,7 +102,9 @@ def fit_calibration(network: Network, prepared: Prepared, plan: Plan, seed: int)
     kinds = {c.kind for c in prepared.schema.predict}
     if not len(rows) or not kinds & {"category", "number"}:
         return {c.name: Calibration() for c in prepared.schema.predict}
-    predictions = predict_rows(network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed)
+    predictions = predict_rows(
+        network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed
+    )
     truths = truths_of(prepared, rows)
     return {c.name: calibrate(c.kind, truths[c.name], predictions[c.name]) for c in prepared.schema.predict}
 
@@ -175,4 +182,6 @@ def training_facts(
 def summaries(prepared: Prepared) -> dict[str, Any]:
     """By column: facts about its training values, for the report and for drift."""
     rows = spread_rows(prepared.split.train, 100_000)
-    return {c.name: {"kind": c.kind, **c.summary(prepared.table.values(c.name, rows))} for c in prepared.schema}
+    return {
+        c.name: {"kind": c.kind, **c.summary(prepared.table.values(c.name, rows))} for c in prepared.schema
+    }

@@ -61,5 +61,3 @@ class Nothing(nn.Module):
 
     def extra_repr(self) -> str:
         return f"width={self.width}"
-
-

@@ -60,7 +60,9 @@ class RunKeeper:
             return progress.total_steps
         now, done = time.monotonic(), progress.step - self.first_step
         left = self.deadline - now - self.reserve()
-        measured = done >= LEAST_MEASURED and now - self.started > SHARE_MEASURED * (self.deadline - self.started)
+        measured = done >= LEAST_MEASURED and now - self.started > SHARE_MEASURED * (
+            self.deadline - self.started
+        )
         if not measured:
             return progress.total_steps
         fits = progress.step + int(max(0.0, left) * done / (now - self.started))
@@ -111,7 +113,9 @@ class RunKeeper:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = "an interrupt" if number == signal.SIGINT else "a request to end"
-            self.console.say("Stopping: this step is finished, then the run is evaluated. Ctrl-C again to leave now.")
+            self.console.say(
+                "Stopping: this step is finished, then the run is evaluated. Ctrl-C again to leave now."
+            )
 
         try:
             old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

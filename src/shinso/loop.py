@@ -43,7 +43,9 @@ class Keeper(Protocol):
     """What the loop tells the outside, and what it is told: where to go on, when to stop, what to write."""
 
     def restore(self) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None: ...
-    def save(self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool) -> None: ...
+    def save(
+        self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool
+    ) -> None: ...
     def planned_steps(self, progress: Progress, most: int) -> int: ...
     def must_stop(self) -> str: ...
     def report(self, progress: Progress, entry: dict[str, Any]) -> None: ...
@@ -181,7 +183,8 @@ def _validate(
         "step": progress.step,
         "epoch": progress.epoch,
         "loss": {name: value / steps for name, value in progress.sums.items()},
-        "learning_rate": (config.learning_rate or 0) * learning_rate(progress.step / progress.total_steps, config),
+        "learning_rate": (config.learning_rate or 0)
+        * learning_rate(progress.step / progress.total_steps, config),
     }
     progress.sums = {}
     with weights_of(module, average.values if average else None):

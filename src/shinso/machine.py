@@ -40,7 +40,13 @@ def has_fast_bf16() -> bool:
     """True where the processor (or the GPU) has bf16 instructions, so that bf16 is worth it."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE"):
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in (
+        "SSE41",
+        "AVX",
+        "AVX2",
+        "AVX2_VNNI",
+        "AVX512_CORE",
+    ):
         return False
     return bool(torch.cpu._is_avx512_bf16_supported())
 

@@ -50,7 +50,7 @@ class Network(nn.Module):
     def features(self, batch: Batch, rows: int) -> Features:
         """What the encoders and the fuser make of the given columns of `batch`."""
         if isinstance(self.fuser, Nothing):
-            return self.fuser(rows)  # type: ignore[no-any-return]
+            return self.fuser(rows)
         encoders = list(self.encoders.values())
         parts = [encoders.pop(0)(batch)] if self.reads_scalars else []
         parts += [encode(batch[name]) for name, encode in zip(self.sources, encoders, strict=True)]
@@ -104,7 +104,9 @@ def _fuser(encoders: list[Encoder], schema: Schema, options: ModelConfig) -> Con
         return None
     pooled = all(c.kind in POOLED for c in schema.predict)
     if options.fuser == "concat" or (options.fuser == "auto" and pooled):
-        return Concat([e.width for e in encoders], [e.members for e in encoders], width, options.dropout or 0.0)
+        return Concat(
+            [e.width for e in encoders], [e.members for e in encoders], width, options.dropout or 0.0
+        )
     return Join([e.width for e in encoders], width)
 
 

@@ -78,7 +78,9 @@ def prepare(
         given = looked.given
     rows = looked.rows
     samples = {name: table.values(name, spread(rows, SAMPLE)) for name in (*given, *predict)}
-    kinds = {c.name: c.kind for c in schema} if schema else infer_schema(samples, given, predict, question.types)
+    kinds = (
+        {c.name: c.kind for c in schema} if schema else infer_schema(samples, given, predict, question.types)
+    )
     stratify = table.values(predict[0], rows) if kinds[predict[0]] == "category" else None
     parts = split(table, config.data, stratify, config.seed, rows)
     notes = (*table.notes, *looked.notes, *parts.notes)
@@ -94,11 +96,15 @@ def prepare(
         )  # fmt: skip
     parts, bad = _without_unusable(table, parts, store, config.data)
     if bad:
-        console.say(f"{plural(len(bad), 'row')} could not be read and {'is' if len(bad) == 1 else 'are'} left out:")
+        console.say(
+            f"{plural(len(bad), 'row')} could not be read and {'is' if len(bad) == 1 else 'are'} left out:"
+        )
         for one in bad[:3]:
             console.say(f"  {one.file}: {one.reason}")
     seconds = {"prepare": fitted - started, "encode": time.perf_counter() - fitted}
-    return Prepared(table, schema, parts, store, notes, (*table.quarantine, *looked.quarantine, *bad), seconds)
+    return Prepared(
+        table, schema, parts, store, notes, (*table.quarantine, *looked.quarantine, *bad), seconds
+    )
 
 
 def default_target(table: Table) -> tuple[str, ...]:
@@ -172,7 +178,9 @@ def class_weights(column: Column, store: Store, train: Rows) -> list[float]:
     return [float(w) for w in 0.5 / np.clip(share, 1e-3, 1)]
 
 
-def encode_given(table: Table, columns: Sequence[Column], console: Console, cache: Path | None = None) -> Store:
+def encode_given(
+    table: Table, columns: Sequence[Column], console: Console, cache: Path | None = None
+) -> Store:
     """Columns of new data, through the code that training used."""
     with console.progress("reading") as advance:
         return encode_table(
@@ -180,7 +188,9 @@ def encode_given(table: Table, columns: Sequence[Column], console: Console, cach
         )
 
 
-def _without_unusable(table: Table, parts: Split, store: Store, options: DataConfig) -> tuple[Split, tuple[Bad, ...]]:
+def _without_unusable(
+    table: Table, parts: Split, store: Store, options: DataConfig
+) -> tuple[Split, tuple[Bad, ...]]:
     """The split without the rows that could not be encoded; too many of them are an error."""
     chosen = np.concatenate([parts.train, parts.validation, parts.test])
     lost = int((~store.usable[chosen]).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .reporting.terminal import summary_lines
@@ -30,7 +31,7 @@ def _comparison(result: dict[str, Any]) -> list[str]:
     return list(result["lines"])
 
 
-PRESENTERS = {
+PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "predict": _answers,
     "evaluate": summary_lines,
     "settings": _settings,

@@ -37,7 +37,8 @@ def report_data(run: RunDirectory, evaluation: dict[str, Any]) -> ReportData:
         history=[_flat(entry) for entry in run.metrics],
         calibration=read_json(run.path / "calibration.json"),
         mistakes={
-            name: [_mistake(m) for m in found] for name, found in read_json(run.path / "mistakes.json").items()
+            name: [_mistake(m) for m in found]
+            for name, found in read_json(run.path / "mistakes.json").items()
         },
         seconds=facts["seconds"],
         parameters=facts["parameters"],

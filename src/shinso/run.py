@@ -167,7 +167,9 @@ class RunDirectory:
 
     def seal(self) -> None:
         """Write the manifest: sizes and digests of every part. From now on the run is complete."""
-        names = sorted(p.name for p in self.path.iterdir() if p.is_file() and p.name[0] != "." and p.name != MANIFEST)
+        names = sorted(
+            p.name for p in self.path.iterdir() if p.is_file() and p.name[0] != "." and p.name != MANIFEST
+        )
         files = {
             name: {"bytes": (self.path / name).stat().st_size, "blake2b": file_digest(self.path / name)}
             for name in names

@@ -33,7 +33,9 @@ class Schema:
         for column in self:
             if column.name == name:
                 return column
-        raise DataError(f"There is no column {name!r} in this schema. {did_you_mean(name, [c.name for c in self])}")
+        raise DataError(
+            f"There is no column {name!r} in this schema. {did_you_mean(name, [c.name for c in self])}"
+        )
 
     def lines(self) -> list[str]:
         """The schema for a person, a line a column."""
@@ -72,7 +74,9 @@ def choose_columns(
     for name in given or ():
         _must_exist(name, names, "give")
         if name in predict:
-            raise DataError(f"Column {name!r} is to be predicted, so it cannot be given too. Leave it out of --given.")
+            raise DataError(
+                f"Column {name!r} is to be predicted, so it cannot be given too. Leave it out of --given."
+            )
     if given is None:
         given = [name for name in names if name not in predict]
         if not given:
@@ -86,7 +90,9 @@ def choose_columns(
 def infer_kind(name: str, values: Values, *, target: bool) -> str:
     """The type of a column, from a sample of its values."""
     if missing_mask(values).all():
-        raise DataError(f"Column {name!r} has no values, so its type cannot be told. Leave it out, or fill it.")
+        raise DataError(
+            f"Column {name!r} has no values, so its type cannot be told. Leave it out, or fill it."
+        )
     scores = {column.kind: column.matches(values) for column in COLUMNS}
     best = max(scores, key=lambda kind: scores[kind])
     if scores[best] <= 0:
@@ -103,7 +109,9 @@ def infer_schema(
     """The kind of every column: as the user says, else by its values."""
     for name, kind in types.items():
         if name not in samples:
-            raise SettingError(f"--types names a column {name!r} that is not used. {did_you_mean(name, samples)}")
+            raise SettingError(
+                f"--types names a column {name!r} that is not used. {did_you_mean(name, samples)}"
+            )
         column_type(kind)
     return {
         name: types.get(name) or infer_kind(name, samples[name], target=name in predict)

@@ -16,7 +16,8 @@ from torch import Tensor
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
-from .data.table import Source, Table
+from .data.sources import Source
+from .data.table import Table
 from .errors import RunError
 from .evaluation import validation_score
 from .finishing import finish, truths_of
@@ -44,7 +45,9 @@ class Job:
     seconds: dict[str, float]
 
 
-def train(source: Source, question: Question, config: RunConfig, out: Path | None, console: Console) -> RunDirectory:
+def train(
+    source: Source, question: Question, config: RunConfig, out: Path | None, console: Console
+) -> RunDirectory:
     """Train on the rows of `source`; gives the run, complete and evaluated.
 
     Raises `DataError`, `SettingError` or `RunError` before anything is written where the input is at fault.
@@ -218,6 +221,8 @@ def locked(run: RunDirectory) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"{run.path} is being trained by another process. Wait for it, or choose --out.") from None
+            raise RunError(
+                f"{run.path} is being trained by another process. Wait for it, or choose --out."
+            ) from None
         yield
     (run.path / ".lock").unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from . import training
 from .config import RunConfig
 from .console import Console
 from .data.loader import Loader
-from .data.table import Source, Table
+from .data.sources import Source
+from .data.table import Table
 from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of
 from .files import write_atomic, write_json
@@ -54,7 +55,11 @@ def predict(
     plan = make_plan(run.config.train)
     rows = torch.arange(len(table)).numpy()
     predictions = predict_rows(
-        run.network.to(plan.device), run.schema, Loader(store, run.schema.given, rows, BATCH), plan, run.config.seed
+        run.network.to(plan.device),
+        run.schema,
+        Loader(store, run.schema.given, rows, BATCH),
+        plan,
+        run.config.seed,
     )
     found = {table.key_name: list(table.keys()), **answers(run.schema, predictions, run.calibration)}
     if out is not None:

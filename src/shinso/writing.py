@@ -31,7 +31,10 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         write_atomic(path, sink.getvalue())
     elif path.suffix == ".jsonl":
         rows = zip(*plain.values(), strict=True)
-        write_atomic(path, "".join(json.dumps(dict(zip(plain, r, strict=True)), ensure_ascii=False) + "\n" for r in rows))
+        write_atomic(
+            path,
+            "".join(json.dumps(dict(zip(plain, r, strict=True)), ensure_ascii=False) + "\n" for r in rows),
+        )
     else:
         write_atomic(path, to_csv(plain))
 

@@ -43,4 +43,6 @@ def restore_column(data: Mapping[str, Any]) -> Column:
     try:
         return column_type(data["kind"]).restore(fields)
     except TypeError as error:
-        raise DataError(f"The stored column {str(fields.get('name'))!r} does not fit its type: {error}.") from None
+        raise DataError(
+            f"The stored column {str(fields.get('name'))!r} does not fit its type: {error}."
+        ) from None

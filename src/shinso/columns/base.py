@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 
-Values = NDArray[Any]  # 1-D: float64, int64, bool, datetime64[us], or object (str, Path, bytes, list, array, None)
-Value = Any  # one element of Values, or what a request brings: str, int, float, bytes, Path, list, ndarray, None
+Values = NDArray[
+    Any
+]  # 1-D: float64, int64, bool, datetime64[us], or object (str, Path, bytes, list, array, None)
+Value = (
+    Any  # one element of Values, or what a request brings: str, int, float, bytes, Path, list, ndarray, None
+)
 Array = NDArray[Any]
 
 

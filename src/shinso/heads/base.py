@@ -15,7 +15,7 @@ class Loss(NamedTuple):
     """A sum and what it was summed over, so that accumulation and several processes normalise by true counts."""
 
     total: Tensor  # 0-d, fp32
-    count: Tensor  # 0-d, fp32: rows, tokens or pixels that had a target
+    count: Tensor  # type: ignore[assignment]  # 0-d, fp32: rows, tokens or pixels with a target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,9 @@ def _user_encoder(path: str) -> type[Encoder]:
     try:
         found = getattr(import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise SettingError(f"Model {path!r} could not be imported: {error}. Expected my_module:MyEncoder.") from error
+        raise SettingError(
+            f"Model {path!r} could not be imported: {error}. Expected my_module:MyEncoder."
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise SettingError(f"Model {path!r} is no subclass of shinso.models.Encoder.")
     return found
