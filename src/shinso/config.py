@@ -37,7 +37,7 @@ class DataConfig(Config):
     group: str | None = option(None, "Column whose values never stand in two parts (split by group).")
     time: str | None = option(None, "Column to split by time: the latest rows are the test rows.")
     stratify: bool = option(
-        True, "Keep the shares of the classes alike in all parts (random splits of one category)."
+        default=True, help="Keep the shares of the classes alike in all parts (random splits of one category)."
     )
     bad_rows: float = option(
         0.05, "Largest share of unreadable rows that training tolerates.", low=0.0, high=1.0
@@ -187,19 +187,17 @@ def settings(config: type[Config] = RunConfig, prefix: str = "") -> dict[str, Fi
     return found
 
 
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`["train.epochs=3"]` to `{"train.epochs": "3"}`; pydantic turns the text into the declared type."""
-    changes = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise SettingError(
-                f"--set takes name=value, as in --set train.epochs=3; received {assignment!r}."
-            )
-        if name not in settings():
-            raise SettingError(f"There is no setting {name!r}. {did_you_mean(name, settings())}")
-        changes[name] = None if value in ("", "auto", "None") and settings()[name].default is None else value
-    return changes
+def changed_settings(config: RunConfig) -> list[str]:
+    """Dotted names of the settings that are not at their default: what the user chose, before recipes."""
+    values = config.model_dump()
+    found = []
+    for name, field in settings().items():
+        value: Any = values
+        for part in name.split("."):
+            value = value[part]
+        if value != field.default:
+            found.append(name)
+    return found
 
 
 def _explain(error: Any) -> str:

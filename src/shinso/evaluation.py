@@ -95,12 +95,17 @@ def validation_score(
 
 def measure(
     schema: Schema, predictions: Mapping[str, Any], truths: Mapping[str, Any],
-    calibration: Mapping[str, Calibration], seed: int,
+    calibration: Mapping[str, Calibration], seed: int, block: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
     """By predicted column: metrics with intervals, confusion, reliability, as `evaluation.json` holds them."""
     return {
         c.name: evaluate_predictions(
-            c.kind, truths[c.name], calibrated(c, predictions[c.name], calibration), labels_of(c), seed
+            c.kind,
+            truths[c.name],
+            calibrated(c, predictions[c.name], calibration),
+            labels_of(c),
+            seed,
+            block=block,
         )
         for c in schema.predict
     }

@@ -31,9 +31,7 @@ BASELINE_SHARE = 0.15  # of the training time
 BASELINE_KINDS = ("category", "number", "labels")
 LEAST_BASELINE, MOST_BASELINE = 2.0, 20.0  # seconds
 LEFT_FOR_WRITING = 1.0  # seconds kept of a time limit
-LARGE = frozenset(
-    {"image", "mask", "text", "series"}
-)  # kinds of output that are evaluated on a part of the rows
+LARGE = frozenset({"image", "mask", "text"})  # kinds of output that are evaluated on a part of the rows
 MOST_LARGE = 500
 
 
@@ -53,7 +51,8 @@ def finish(
         network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed
     )
     truths = truths_of(prepared, rows)
-    outputs = measure(prepared.schema, predictions, truths, calibration, seed)
+    block = prepared.window.ahead if prepared.window else 1  # neighbouring windows overlap
+    outputs = measure(prepared.schema, predictions, truths, calibration, seed, block)
     seconds["evaluate"] = time.perf_counter() - started
     started = time.perf_counter()
     for column in prepared.schema.predict:

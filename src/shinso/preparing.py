@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Column
+from .columns import Column, Values
 from .columns.base import missing_mask
-from .config import DataConfig, RunConfig
+from .config import DataConfig, RunConfig, changed_settings
 from .console import Console
 from .data.cache import Store, encode_table
-from .data.clean import examine
+from .data.clean import Examination, examine
 from .data.loader import Loader, Rows
 from .data.notes import Bad, Note, plural
 from .data.split import Split, split
 from .data.table import Table
+from .data.windows import WindowTable
 from .errors import DataError
 from .files import cache_folder
+from .forecasting import Window
 from .schema import SAMPLE, Schema, choose_columns, fit_column, infer_schema
 
+AnyTable = Table | WindowTable
 MOST_FITTED = 1_000_000  # training rows that a column learns from
 SHOWN_NOTES = 12
 
@@ -44,13 +47,15 @@ class Question:
 class Prepared:
     """Rows that are ready to train on."""
 
-    table: Table
+    table: AnyTable
     schema: Schema
     split: Split
     store: Store
     notes: tuple[Note, ...]
     quarantine: tuple[Bad, ...]
     seconds: dict[str, float]
+    window: Window | None = None  # of a forecast
+    chosen: tuple[str, ...] = ()  # settings that the user set
 
     def loader(self, rows: Rows, batch_size: int, seed: int = 0, *, targets: bool = True) -> Loader:
         """Batches of some of the rows."""
@@ -64,16 +69,17 @@ class Prepared:
 
 
 def prepare(
-    table: Table, question: Question, config: RunConfig, console: Console, schema: Schema | None = None
-) -> Prepared:
+    table: AnyTable, question: Question, config: RunConfig, console: Console,
+    schema: Schema | None = None, window: Window | None = None,
+) -> Prepared:  # fmt: skip
     """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
 
-    With `schema` (on resuming) nothing is inferred or learned again.
+    With `schema` (on resuming, in forecasting) nothing is inferred or learned again.
     """
     started = time.perf_counter()
     predict = question.predict or default_target(table)
     given, predict = choose_columns(table.names, predict, question.given)
-    looked = examine(table, predict, given)
+    looked = looked_at(table, predict, given)
     if question.given is None:
         given = looked.given
     rows = looked.rows
@@ -82,7 +88,7 @@ def prepare(
         {c.name: c.kind for c in schema} if schema else infer_schema(samples, given, predict, question.types)
     )
     stratify = table.values(predict[0], rows) if kinds[predict[0]] == "category" else None
-    parts = split(table, config.data, stratify, config.seed, rows)
+    parts = parted(table, config, stratify, rows)
     notes = (*table.notes, *looked.notes, *parts.notes)
     if schema is None:
         schema = fit_schema(table, kinds, given, predict, parts.train, config.data)
@@ -102,12 +108,27 @@ def prepare(
         for one in bad[:3]:
             console.say(f"  {one.file}: {one.reason}")
     seconds = {"prepare": fitted - started, "encode": time.perf_counter() - fitted}
-    return Prepared(
-        table, schema, parts, store, notes, (*table.quarantine, *looked.quarantine, *bad), seconds
-    )
+    quarantine = (*table.quarantine, *looked.quarantine, *bad)
+    chosen = tuple(changed_settings(config))
+    return Prepared(table, schema, parts, store, notes, quarantine, seconds, window, chosen)
 
 
-def default_target(table: Table) -> tuple[str, ...]:
+def looked_at(table: AnyTable, predict: Sequence[str], given: Sequence[str]) -> Examination:
+    """Which rows and columns to use, and what there is to say; all windows of a series are used."""
+    if isinstance(table, WindowTable):
+        return Examination(np.arange(len(table), dtype=np.int64), tuple(given), (), ())
+    return examine(table, predict, given)
+
+
+def parted(table: AnyTable, config: RunConfig, stratify: Values | None, rows: Rows) -> Split:
+    """The split of the rows; windows bring theirs with them."""
+    if isinstance(table, WindowTable):
+        train, validation, test = (np.flatnonzero(table.parts == part) for part in range(3))
+        return Split(train, validation, test)
+    return split(table, config.data, stratify, config.seed, rows)
+
+
+def default_target(table: AnyTable) -> tuple[str, ...]:
     """The column to predict when the user names none: the label of a folder of files, else an error."""
     if table.key_name == "file" and "label" in table.names:
         return ("label",)
@@ -117,7 +138,7 @@ def default_target(table: Table) -> tuple[str, ...]:
 
 
 def fit_schema(
-    table: Table, kinds: Mapping[str, str], given: Sequence[str], predict: Sequence[str],
+    table: AnyTable, kinds: Mapping[str, str], given: Sequence[str], predict: Sequence[str],
     train: Rows, options: DataConfig,
 ) -> Schema:  # fmt: skip
     """Columns that learned from training rows only."""
@@ -136,7 +157,7 @@ def spread(rows: Rows, most: int) -> Rows:
     return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def check_targets(table: Table, schema: Schema, train: Rows) -> None:
+def check_targets(table: AnyTable, schema: Schema, train: Rows) -> None:
     """Raise `DataError` where there is nothing to learn: a single class, a constant number."""
     for column in schema.predict:
         if column.kind not in ("category", "number", "datetime"):
@@ -152,7 +173,7 @@ def check_targets(table: Table, schema: Schema, train: Rows) -> None:
             )
 
 
-def describe(table: Table, schema: Schema, parts: Split, notes: Sequence[Note], console: Console) -> None:
+def describe(table: AnyTable, schema: Schema, parts: Split, notes: Sequence[Note], console: Console) -> None:
     """Print what was decided, before training starts."""
     counts = ", ".join(
         f"{len(rows):,} {name}"
@@ -179,7 +200,7 @@ def class_weights(column: Column, store: Store, train: Rows) -> list[float]:
 
 
 def encode_given(
-    table: Table, columns: Sequence[Column], console: Console, cache: Path | None = None
+    table: AnyTable, columns: Sequence[Column], console: Console, cache: Path | None = None
 ) -> Store:
     """Columns of new data, through the code that training used."""
     with console.progress("reading") as advance:
@@ -189,7 +210,7 @@ def encode_given(
 
 
 def _without_unusable(
-    table: Table, parts: Split, store: Store, options: DataConfig
+    table: AnyTable, parts: Split, store: Store, options: DataConfig
 ) -> tuple[Split, tuple[Bad, ...]]:
     """The split without the rows that could not be encoded; too many of them are an error."""
     chosen = np.concatenate([parts.train, parts.validation, parts.test])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from .config import RunConfig, settings
 from .files import read_json, write_atomic
 from .reporting.data import ColumnFacts, Mistake, ReportData
 from .reporting.page import build_report
@@ -62,19 +61,6 @@ def columns_of(run: RunDirectory) -> list[ColumnFacts]:
         )
         for c in run.schema
     ]  # fmt: skip
-
-
-def changed_settings(config: RunConfig) -> list[str]:
-    """Dotted names of the settings that are not at their default: what the user chose."""
-    values = config.model_dump()
-    found = []
-    for name, field in settings().items():
-        value: Any = values
-        for part in name.split("."):
-            value = value[part]
-        if value != field.default:
-            found.append(name)
-    return found
 
 
 def now() -> str:

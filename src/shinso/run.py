@@ -43,11 +43,7 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> Self:
         """A new, empty run directory; an existing one is never written into."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(
-                f"{path} exists already and is not empty. Choose another name with --out, "
-                f"or go on with an interrupted run by `shinso train --resume {path}`."
-            )
+        must_be_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -206,11 +202,20 @@ class RunDirectory:
         return path
 
 
+def must_be_new(path: Path) -> None:
+    """Raise `RunError` where something stands at `path` already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(
+            f"{path} exists already and is not empty. Choose another name with --out, "
+            f"or go on with an interrupted run by `shinso train --resume {path}`."
+        )
+
+
 def check_shapes(path: Path, expected: Mapping[str, list[int]]) -> None:
     """Compare names and shapes in a safetensors file with what a network needs, reading only its header."""
     try:
         with safe_open(path, framework="pt") as file:
-            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is no readable safetensors file: {error}. Restore it from a copy.") from None
     wrong = [name for name in sorted(set(found) | set(expected)) if found.get(name) != expected.get(name)]

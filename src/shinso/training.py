@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,22 @@ from .config import RunConfig
 from .console import Console, clock
 from .data.sources import Source
 from .data.table import Table
+from .data.windows import WindowTable
 from .errors import RunError
 from .evaluation import validation_score
+from .files import sync_folder
 from .finishing import finish, truths_of
+from .forecasting import Window
+from .heads import HeadOptions
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit
 from .machine import Plan, environment, make_plan
 from .network import Network
 from .preparing import Prepared, Question, class_weights, prepare
 from .recipes import VERSION, Facts, resolve
-from .run import RunDirectory, free_name
+from .reports import now
+from .run import RunDirectory, free_name, must_be_new
+from .schema import Schema
 
 LEAST_RESERVE = 1.5  # seconds kept for writing the run when there is a time limit
 EVALUATION_BATCH = 4  # times the training batch
@@ -56,16 +64,15 @@ def train(
     plan = make_plan(config.train)
     torch.set_num_threads(plan.threads)
     path = out or free_name(name_of(source))
-    if path.exists():
-        RunDirectory.create(path, config)  # says what to do about a folder that is not empty
-    seconds = time.perf_counter()
+    must_be_new(path)
+    reading = time.perf_counter()
     table = Table.read(source, config.data)
-    reading = time.perf_counter() - seconds
-    prepared = prepare(table, question, config, console)
+    reading = time.perf_counter() - reading
+    prepared = windowed_and_prepared(table, question, config, console)
     config = resolve(config, prepared.schema, facts(prepared))
-    run = RunDirectory.create(path, config)
+    check_network(prepared.schema, config)
+    run = start(path, prepared, config, source, plan)
     with locked(run):
-        write_start(run, prepared, source, plan)
         deadline = None if config.minutes is None else started + 60 * config.minutes
         job = Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds})
         return complete(job)
@@ -84,7 +91,13 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
         stored = run.data
         if source is None and stored["source"] is None:
             raise RunError(f"{path} was trained on data in memory. Give the same data again to resume it.")
-        table = Table.read(stored["source"] if source is None else source, run.config.data)
+        table: Table | WindowTable = Table.read(
+            stored["source"] if source is None else source, run.config.data
+        )
+        window = None if stored["window"] is None else Window.restore(stored["window"])
+        if window is not None:
+            assert isinstance(table, Table)
+            table = window.cut(table, run.config.data)
         if table.fingerprint != stored["fingerprint"]:
             raise RunError(
                 f"{table.describe()} is not what {path} was started on: its content has changed. "
@@ -94,7 +107,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
         question = Question(
             tuple(c.name for c in schema.predict), tuple(c.name for c in schema.given) or ("nothing",)
         )
-        prepared = prepare(table, question, run.config, console, schema)
+        prepared = prepare(table, question, run.config, console, schema, window)
         minutes = run.config.minutes
         deadline = None if minutes is None else started + 60 * minutes
         return complete(Job(run, prepared, plan, console, deadline, dict(prepared.seconds)))
@@ -174,30 +187,73 @@ def facts(prepared: Prepared) -> Facts:
     return Facts(len(train), max((max(c["height"], c["width"]) for c in images), default=0), length)
 
 
-def write_start(run: RunDirectory, prepared: Prepared, source: Source, plan: Plan) -> None:
-    """What a run holds before its first step: schema, data, quarantine, environment."""
-    run.write_json("schema.json", prepared.schema.to_dict())
+def windowed_and_prepared(table: Table, question: Question, config: RunConfig, console: Console) -> Prepared:
+    """Prepare the rows of a table, or its windows where a forecast was asked for."""
+    window = Window.of(question.past, question.ahead, question.predict, question.given, config.data.time)
+    if window is None:
+        return prepare(table, question, config, console)
+    cut = window.cut(table, config.data)
+    given, future = cut.columns()
+    asked = Question((future.name,), (given.name,))
+    window = replace(window, given=cut.variables)
+    return prepare(cut, asked, config, console, Schema((given,), (future,)), window)
+
+
+def check_network(schema: Schema, config: RunConfig) -> None:
+    """Find mistakes in the settings of the model and the augmentation before anything is written."""
+    augment(config.train.augment or "none")
+    with torch.device("meta"):
+        Network(
+            schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}
+        )
+
+
+def start(path: Path, prepared: Prepared, config: RunConfig, source: Source, plan: Plan) -> RunDirectory:
+    """A run directory with all that it holds before its first step; it appears whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        run = RunDirectory.create(draft, config)
+        run.write_json("schema.json", prepared.schema.to_dict())
+        run.write_json("data.json", described(prepared, config, source))
+        run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
+        run.write_json("environment.json", {"created": now(), **environment(plan)})
+        must_be_new(path)
+        draft.replace(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    sync_folder(path.parent)
+    return RunDirectory(path, allow=(config.model.name or "",))
+
+
+def described(prepared: Prepared, config: RunConfig, source: Source) -> dict[str, Any]:
+    """Where the data of a run came from and what was found in it: `data.json`."""
     weights = {}
-    if run.config.train.class_weights == "balanced":
+    if config.train.class_weights == "balanced":
         weights = {
             c.name: class_weights(c, prepared.store, prepared.split.train)
             for c in prepared.schema.predict
             if c.kind in ("category", "labels")
         }
-    run.write_json(
-        "data.json",
-        {
-            "source": str(Path(source).absolute()) if isinstance(source, str | Path) and Path(source).exists() else (
-                source if isinstance(source, str) else None),
-            "name": prepared.table.describe(),
-            "fingerprint": prepared.table.fingerprint,
-            "rows": {name: len(rows) for name, rows in prepared.parts.items()},
-            "notes": [vars(note) for note in prepared.notes],
-            "class_weights": weights,
-        },
-    )  # fmt: skip
-    run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
-    run.write_json("environment.json", environment(plan))
+    return {
+        "source": origin(source),
+        "name": prepared.table.describe(),
+        "fingerprint": prepared.table.fingerprint,
+        "rows": {name: len(rows) for name, rows in prepared.parts.items()},
+        "notes": [vars(note) for note in prepared.notes],
+        "class_weights": weights,
+        "window": None if prepared.window is None else prepared.window.to_dict(),
+        "chosen": list(prepared.chosen),
+    }
+
+
+def origin(source: Source) -> Any:
+    """What to read again on resuming: paths made absolute; None for data in memory."""
+    if isinstance(source, list | tuple) and source and all(isinstance(s, str | Path) for s in source):
+        return [origin(s) for s in source]
+    if not isinstance(source, str | Path):
+        return None
+    return str(source) if "://" in str(source) else str(Path(source).absolute())
 
 
 def reserve(job: Job, keeper: RunKeeper) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import training
@@ -18,11 +19,12 @@ from .data.table import Table
 from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of
 from .files import write_atomic, write_json
+from .forecasting import Window
 from .machine import make_plan
-from .preparing import Question, encode_given
+from .preparing import AnyTable, Question, encode_given
 from .reports import write_report
 from .run import RunDirectory
-from .writing import write_table
+from .writing import check_suffix, write_table
 
 BATCH = 1024
 
@@ -47,24 +49,38 @@ def predict(
     path: Path, data: Source, *, out: str | Path | None, allow: tuple[str, ...], quiet: bool
 ) -> dict[str, list[Any]]:
     """See `api.predict`."""
+    if out is not None:
+        check_suffix(Path(out))
     run = opened(path, allow)
     table = Table.read(data, run.config.data)
-    require_columns(run.schema, table.names, targets=False)
-    store = encode_given(table, run.schema.given, Console(quiet=quiet))
-    _refuse_bad(store.bad)
-    plan = make_plan(run.config.train)
-    rows = torch.arange(len(table)).numpy()
-    predictions = predict_rows(
-        run.network.to(plan.device),
-        run.schema,
-        Loader(store, run.schema.given, rows, BATCH),
-        plan,
-        run.config.seed,
-    )
-    found = {table.key_name: list(table.keys()), **answers(run.schema, predictions, run.calibration)}
+    window = run.data["window"]
+    if window is not None:
+        found = forecast(run, Window.restore(window), table, Console(quiet=quiet))
+    else:
+        require_columns(run.schema, table.names, targets=False)
+        predictions = predictions_of(run, table, Console(quiet=quiet))
+        found = {table.key_name: list(table.keys()), **answers(run.schema, predictions, run.calibration)}
     if out is not None:
         write_table(Path(out), found)
     return found
+
+
+def forecast(run: RunDirectory, window: Window, table: Table, console: Console) -> dict[str, list[Any]]:
+    """What follows the last row of a table: a row for each step ahead, a column for each predicted one."""
+    last = window.last(table, run.schema)
+    (name,) = (c.name for c in run.schema.predict)
+    future_AV = np.asarray(predictions_of(run, last, console)[name][0])
+    columns = {column: future_AV[:, i].tolist() for i, column in enumerate(window.predict)}
+    return {"step": list(range(1, window.ahead + 1)), **columns}
+
+
+def predictions_of(run: RunDirectory, table: AnyTable, console: Console) -> dict[str, Any]:
+    """By predicted column, in the order of the table: what the network gives."""
+    store = encode_given(table, run.schema.given, console)
+    _refuse_bad(store.bad)
+    plan = make_plan(run.config.train)
+    loader = Loader(store, run.schema.given, np.arange(len(table)), BATCH)
+    return predict_rows(run.network.to(plan.device), run.schema, loader, plan, run.config.seed)
 
 
 def evaluate(
@@ -81,24 +97,27 @@ def evaluate(
     return found
 
 
-def evaluate_table(run: RunDirectory, table: Table, console: Console) -> dict[str, Any]:
+def evaluate_table(run: RunDirectory, table: AnyTable, console: Console) -> dict[str, Any]:
     """Metrics of a run on rows that it has not seen; rows without a target are counted and left out."""
-    started = time.perf_counter()
+    started, block = time.perf_counter(), 1
+    if run.data["window"] is not None:
+        window = Window.restore(run.data["window"])
+        assert isinstance(table, Table)
+        table, block = window.everything(table, run.config.data), window.ahead
     require_columns(run.schema, table.names, targets=True)
-    store = encode_given(table, tuple(run.schema), console)
-    _refuse_bad(store.bad)
-    plan = make_plan(run.config.train)
-    rows = torch.arange(len(table)).numpy()
-    loader = Loader(store, run.schema.given, rows, BATCH)
-    predictions = predict_rows(run.network.to(plan.device), run.schema, loader, plan, run.config.seed)
+    predictions = predictions_of(run, table, console)
+    targets = encode_given(table, run.schema.predict, console)
+    _refuse_bad(targets.bad)
     truths = {
-        c.name: truth_of(c, table.values(c.name), store[c.name].take(slice(None))) for c in run.schema.predict
+        c.name: truth_of(c, table.values(c.name), targets[c.name].take(slice(None)))
+        for c in run.schema.predict
     }
     return {
+        "part": "data",
         "data": table.describe(),
-        "rows": {"given": len(table)},
+        "rows": {"data": len(table)},
         "evaluated": len(table),
-        "outputs": measure(run.schema, predictions, truths, run.calibration, run.config.seed),
+        "outputs": measure(run.schema, predictions, truths, run.calibration, run.config.seed, block),
         "seconds": round(time.perf_counter() - started, 3),
     }
 

@@ -22,8 +22,7 @@ SUFFIXES = (".csv", ".parquet", ".jsonl")
 
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write columns as `path` says by its suffix."""
-    if path.suffix not in SUFFIXES:
-        raise SettingError(f"{path} has to end in {', '.join(SUFFIXES)}, which says how answers are written.")
+    check_suffix(path)
     plain = {name: [_plain(v) for v in values] for name, values in columns.items()}
     if path.suffix == ".parquet":
         sink = io.BytesIO()
@@ -37,6 +36,12 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         )
     else:
         write_atomic(path, to_csv(plain))
+
+
+def check_suffix(path: Path) -> None:
+    """Raise `SettingError` where a file name does not say how answers are written."""
+    if path.suffix not in SUFFIXES:
+        raise SettingError(f"{path} has to end in {', '.join(SUFFIXES)}, which says how answers are written.")
 
 
 def to_csv(columns: Mapping[str, Sequence[Any]]) -> str:
