@@ -168,6 +168,8 @@ def to_arrow(values: Sequence[Any]) -> tuple[pa.Array | None, list[int]]:
 def _mixed(values: list[Any]) -> tuple[pa.Array | None, list[int]]:
     """Numbers and texts in one column: numbers if nearly all are, else text."""
     there = [value for value in values if not is_missing(value)]
+    if there and all(isinstance(value, np.datetime64) for value in there):
+        return pa.array(np.array([None if is_missing(v) else v for v in values], "datetime64[us]")), []
     if not all(isinstance(value, str | bool | int | float | np.number) for value in there):
         return None, []
     numbers = sum(not isinstance(value, str) for value in there)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,15 +224,14 @@ def _verify(file: TextFile) -> None:
         ) from None
     decoder = codecs.getincrementaldecoder(file.encoding)()
     lines = 0
-    for chunk in _raw(file.path):
+    for chunk in itertools.chain(_raw(file.path), [b""]):
         try:
-            lines += decoder.decode(chunk).count("\n")
+            lines += decoder.decode(chunk, final=not chunk).count("\n")
         except UnicodeDecodeError as error:
             lines += bytes(error.object[: error.start]).count(b"\n")
             raise DataError(
                 f"{file.name}, line {lines + 1}: byte 0x{error.object[error.start]:02x} is not valid "
-                f"{file.encoding}. "
-                "Name the file's encoding, as in --set data.encoding=cp932, or save the file as UTF-8."
+                f"{file.encoding}. Name the file's encoding, as in --set data.encoding=cp932, or save it as UTF-8."
             ) from None
 
 
