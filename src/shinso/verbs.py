@@ -69,7 +69,7 @@ def forecast(run: RunDirectory, window: Window, table: Table, console: Console) 
     """What follows the last row of a table: a row for each step ahead, a column for each predicted one."""
     last = window.last(table, run.schema)
     (name,) = (c.name for c in run.schema.predict)
-    future_AV = np.asarray(predictions_of(run, last, console)[name][0])
+    future_AV = np.asarray(predictions_of(run, last, console)[name][0]).reshape(window.ahead, -1)
     columns = {column: future_AV[:, i].tolist() for i, column in enumerate(window.predict)}
     return {"step": list(range(1, window.ahead + 1)), **columns}
 
