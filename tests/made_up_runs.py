@@ -20,14 +20,22 @@ from shinso.reporting.data import ColumnFacts, Mistake, ReportData
 Rng = np.random.Generator
 SECONDS = {"read": 0.31, "prepare": 0.22, "encode": 0.54, "train": 11.84, "evaluate": 0.41, "baselines": 1.72}
 ENVIRONMENT = {
-    "python": "3.11.9", "torch": "2.13.0+cpu", "numpy": "2.4.6", "system": "Linux-6.1-x86_64", "cores": 2,
-    "processor": "AMD EPYC 9R45", "plan": {"device": "cpu", "precision": "bf16", "threads": 2},
-}  # fmt: skip
+    "python": "3.11.9",
+    "torch": "2.13.0+cpu",
+    "numpy": "2.4.6",
+    "system": "Linux-6.1-x86_64",
+    "cores": 2,
+    "processor": "AMD EPYC 9R45",
+    "plan": {"device": "cpu", "precision": "bf16", "threads": 2},
+}
 SETTINGS: dict[str, Any] = {
-    "effort": "balanced", "minutes": None, "seed": 0, "data": {"split": "8:1:1", "stratify": True},
+    "effort": "balanced",
+    "minutes": None,
+    "seed": 0,
+    "data": {"split": "8:1:1", "stratify": True},
     "model": {"name": "residual-s", "width": 64, "depth": 3, "dropout": 0.1},
     "train": {"optimizer": "muon", "learning_rate": 0.02, "batch_size": 256, "epochs": 12, "ema": 0.99},
-}  # fmt: skip
+}
 
 
 def guesses(rng: Rng, truth: Any, classes: int, sure: float, confusable: dict[int, int] | None = None) -> Any:
@@ -50,11 +58,17 @@ def history(
         share = (epoch + 1) / epochs
         loss = end + (start - end) * math.exp(-5 * share) * rng.uniform(0.95, 1.05)
         seen = loss * (1.02 + 0.25 * max(0.0, share - 0.5)) + 0.02
-        lines.append({
-            "step": (epoch + 1) * steps, "epoch": epoch, "loss": {name: loss}, "best": seen < best,
-            "learning_rate": 0.02 * min(1.0, 8 * share) * (0.5 + 0.5 * math.cos(math.pi * share)),
-            "validation": {name: score(seen)}, "seconds": seconds * share,
-        })  # fmt: skip
+        lines.append(
+            {
+                "step": (epoch + 1) * steps,
+                "epoch": epoch,
+                "loss": {name: loss},
+                "best": seen < best,
+                "learning_rate": 0.02 * min(1.0, 8 * share) * (0.5 + 0.5 * math.cos(math.pi * share)),
+                "validation": {name: score(seen)},
+                "seconds": seconds * share,
+            }
+        )
         best = min(best, seen)
     return lines
 
@@ -86,26 +100,62 @@ def digits() -> ReportData:
     wrong = wrong[np.argsort(-odds[wrong].max(1))][:24]
     mistakes = [
         Mistake(
-            truth=labels[truth[i]], predicted=labels[odds[i].argmax()], probability=float(odds[i].max()),
-            row=f"digits/test/{labels[truth[i]]}/{i:05d}.png", cells={"image": photo.show(files[i])},
+            truth=labels[truth[i]],
+            predicted=labels[odds[i].argmax()],
+            probability=float(odds[i].max()),
+            row=f"digits/test/{labels[truth[i]]}/{i:05d}.png",
+            cells={"image": photo.show(files[i])},
         )
         for i in wrong
-    ]  # fmt: skip
+    ]
     return ReportData(
         name="digits",
         source="1,797 images in the folder digits",
         created="2026-11-20 14:05",
         version="0.1.0",
         columns=[
-            ColumnFacts(name="image", kind="image", role="given", summary=photo.summary(files), example=photo.show(files[0])),
-            ColumnFacts(name="label", kind="category", role="predict", summary=label.summary(object_array([labels[t] for t in truth])), example="7"),
+            ColumnFacts(
+                name="image",
+                kind="image",
+                role="given",
+                summary=photo.summary(files),
+                example=photo.show(files[0]),
+            ),
+            ColumnFacts(
+                name="label",
+                kind="category",
+                role="predict",
+                summary=label.summary(object_array([labels[t] for t in truth])),
+                example="7",
+            ),
         ],
-        evaluation={"part": "test", "rows": {"train": 1257, "validation": 180, "test": 360}, "outputs": {"label": output}},
+        evaluation={
+            "part": "test",
+            "rows": {"train": 1257, "validation": 180, "test": 360},
+            "outputs": {"label": output},
+        },
         history=history("label", 12, 5, 2.3, 0.06, lambda v: {"log_loss": v, "accuracy": 1 - v / 3}, 11.8),
-        calibration={"label": calibrate("category", truth, odds**1.2 / (odds**1.2).sum(1, keepdims=True)).to_dict()},
+        calibration={
+            "label": calibrate("category", truth, odds**1.2 / (odds**1.2).sum(1, keepdims=True)).to_dict()
+        },
         mistakes={"label": mistakes},
-        notes=[{"level": "info", "message": "3 images are the same as another one and were kept", "column": "image", "count": 3}],
-        quarantine=[{"file": "digits/4/0192.png", "row": "digits/4/0192.png", "column": "image", "reason": "the file ends early", "value": ""}],
+        notes=[
+            {
+                "level": "info",
+                "message": "3 images are the same as another one and were kept",
+                "column": "image",
+                "count": 3,
+            }
+        ],
+        quarantine=[
+            {
+                "file": "digits/4/0192.png",
+                "row": "digits/4/0192.png",
+                "column": "image",
+                "reason": "the file ends early",
+                "value": "",
+            }
+        ],
         seconds=SECONDS,
         parameters=412_234,
         peak_memory=734_003_200,
@@ -114,7 +164,7 @@ def digits() -> ReportData:
         settings=SETTINGS,
         chosen=["seed"],
         environment=ENVIRONMENT,
-    )  # fmt: skip
+    )
 
 
 def houses() -> ReportData:
@@ -160,11 +210,19 @@ def houses() -> ReportData:
     worst = np.argsort(-np.abs(mine - truth))[:12]
     mistakes = [
         Mistake(
-            truth=str(truth[i]), predicted=str(mine[i]), error=float(mine[i] - truth[i]), low=float(low[i]), high=float(high[i]), row=str(i + 1),
-            cells={**{name: f"{values[i]:.4g}" for name, values in given.items()}, "ocean_proximity": town.show(str(place[i]))},
+            truth=str(truth[i]),
+            predicted=str(mine[i]),
+            error=float(mine[i] - truth[i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            row=str(i + 1),
+            cells={
+                **{name: f"{values[i]:.4g}" for name, values in given.items()},
+                "ocean_proximity": town.show(str(place[i])),
+            },
         )
         for i in worst
-    ]  # fmt: skip
+    ]
     score = history(
         "median_house_value", 40, 65, 1.0, 0.15, lambda v: {"rmse": 115_000 * math.sqrt(v), "r2": 1 - v}, 52.0
     )
@@ -174,14 +232,28 @@ def houses() -> ReportData:
         created="2026-11-20 15:40",
         version="0.1.0",
         columns=columns,
-        evaluation={"part": "test", "rows": {"train": 16_512 - 1652, "validation": 1652, "test": 4128}, "outputs": {"median_house_value": output}},
+        evaluation={
+            "part": "test",
+            "rows": {"train": 16_512 - 1652, "validation": 1652, "test": 4128},
+            "outputs": {"median_house_value": output},
+        },
         history=score,
         stopped="no better validation score in 8 epochs",
         calibration={"median_house_value": calibration.to_dict()},
         mistakes={"median_house_value": mistakes},
         notes=[
-            {"level": "info", "message": "207 missing values, filled by what the column learned", "column": "rooms_per_household", "count": 41},
-            {"level": "warning", "message": "965 rows have the same value, the largest: was it cut off?", "column": "median_house_value", "count": 965},
+            {
+                "level": "info",
+                "message": "207 missing values, filled by what the column learned",
+                "column": "rooms_per_household",
+                "count": 41,
+            },
+            {
+                "level": "warning",
+                "message": "965 rows have the same value, the largest: was it cut off?",
+                "column": "median_house_value",
+                "count": 965,
+            },
         ],
         seconds={**SECONDS, "train": 52.1, "baselines": 6.0},
         parameters=1_204_224,
@@ -191,7 +263,7 @@ def houses() -> ReportData:
         settings=SETTINGS,
         chosen=["seed", "train.epochs"],
         environment=ENVIRONMENT,
-    )  # fmt: skip
+    )
 
 
 def _number(name: str, values: Any, role: Any) -> ColumnFacts:
@@ -240,20 +312,44 @@ def news() -> ReportData:
     wrong = np.flatnonzero(odds.argmax(1) != truth)
     wrong = wrong[np.argsort(-odds[wrong].max(1))][:9]
     mistakes = [
-        Mistake(truth=TOPICS[truth[i]], predicted=TOPICS[odds[i].argmax()], probability=float(odds[i].max()), row=str(i + 1), cells={"body": body.show(texts[i])})
+        Mistake(
+            truth=TOPICS[truth[i]],
+            predicted=TOPICS[odds[i].argmax()],
+            probability=float(odds[i].max()),
+            row=str(i + 1),
+            cells={"body": body.show(texts[i])},
+        )
         for i in wrong
-    ]  # fmt: skip
+    ]
     return ReportData(
         name="livedoor-ニュース",
         source="news.jsonl",
         created="2026-11-20 16:12",
         version="0.1.0",
         columns=[
-            ColumnFacts(name="body", kind="text", role="given", summary=body.summary(texts[:300]), example=body.show(texts[0])),
-            ColumnFacts(name="topic", kind="category", role="predict", summary=topic.summary(topics), example=topic.show(topics[0])),
+            ColumnFacts(
+                name="body",
+                kind="text",
+                role="given",
+                summary=body.summary(texts[:300]),
+                example=body.show(texts[0]),
+            ),
+            ColumnFacts(
+                name="topic",
+                kind="category",
+                role="predict",
+                summary=topic.summary(topics),
+                example=topic.show(topics[0]),
+            ),
         ],
-        evaluation={"part": "test", "rows": {"train": 4905, "validation": 620, "test": n}, "outputs": {"topic": output}},
-        history=history("topic", 8, 77, 2.1, 0.02, lambda v: {"log_loss": v + 0.2, "accuracy": 0.93 - v / 4}, 64.0),
+        evaluation={
+            "part": "test",
+            "rows": {"train": 4905, "validation": 620, "test": n},
+            "outputs": {"topic": output},
+        },
+        history=history(
+            "topic", 8, 77, 2.1, 0.02, lambda v: {"log_loss": v + 0.2, "accuracy": 0.93 - v / 4}, 64.0
+        ),
         mistakes={"topic": mistakes},
         seconds={**SECONDS, "train": 64.2, "encode": 6.1},
         parameters=8_731_000,
@@ -262,7 +358,7 @@ def news() -> ReportData:
         roof=9.8e11,
         settings=SETTINGS,
         environment=ENVIRONMENT,
-    )  # fmt: skip
+    )
 
 
 RUNS = {"digits": digits, "houses": houses, "news": news}

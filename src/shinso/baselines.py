@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,18 +16,20 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from .columns.base import Column, Values, missing_mask
 from .metrics import evaluate_predictions, gain
+from .ngrams import Bag
 
 Array = NDArray[Any]
 MOST_ROWS = 20_000  # training rows that a baseline sees at most; its name says so
 FIRST_ROWS = 1_000  # fitted first, to foresee the time of more
 GROWTH = 4
-MOST_WORDS = 50_000
+
 SIDE = 16  # images are brought down to this many pixels a side
+LEAST_OF_LEVEL = 10  # training rows
+SCALARS = ("number", "category", "datetime")  # kinds that boosting reads
 MOST_LEVELS = 254  # categories that boosting can tell apart
 TEXT_SCALE = (
     3.0  # TF-IDF rows have length 1, small beside standardised numbers: this weakens their penalty 9 times
@@ -123,10 +125,11 @@ def _grown(
     while True:
         row = _measured(name, learner, train.take(np.arange(size)), trial)
         spent = time.perf_counter() - start
-        if "skipped" in row or size == len(train.target) or spent + (spent - last) * GROWTH > budget:
+        larger = min(size * GROWTH, len(train.target))
+        if "skipped" in row or size == larger or spent + (spent - last) * larger / size > budget:
             break
-        size, last = min(size * GROWTH, len(train.target)), spent
-    if size < available:
+        size, last = larger, spent
+    if size < available and "skipped" not in row:
         row["name"] = f"{name} ({size:,} training rows)"
     return row
 
@@ -166,7 +169,7 @@ def logistic(train: Part, classes: int, seed: int) -> Fitted:
     """Logistic regression with the usual penalty."""
     _several(train)
     features = linear_features(train)
-    model = LogisticRegression(max_iter=200, random_state=seed).fit(features(train), train.target)
+    model = LogisticRegression(max_iter=100, random_state=seed).fit(features(train), train.target)
     return lambda part: _columns(model.predict_proba(features(part)), model.classes_, classes)
 
 
@@ -189,7 +192,7 @@ def logistic_labels(train: Part, classes: int, seed: int) -> Fitted:
     given, wanted = features(train), train.target > 0.5
     share = wanted.mean(0)
     models = {
-        label: LogisticRegression(max_iter=200, random_state=seed).fit(given, wanted[:, label])
+        label: LogisticRegression(max_iter=100, random_state=seed).fit(given, wanted[:, label])
         for label in np.flatnonzero((share > 0) & (share < 1))
     }
 
@@ -266,30 +269,41 @@ def linear_features(train: Part) -> Callable[[Part], sp.csr_matrix]:
 
 
 def boosting_features(train: Part) -> tuple[Callable[[Part], Array], Array]:
-    """(n, F) features for boosting with NaN where missing, and (F,) which of them are categories."""
-    names = [
-        name
-        for name, (column, _) in train.inputs.items()
-        if column.kind in ("number", "category", "datetime")
-    ]
+    """(n, F) features for boosting with NaN where missing, and (F,) which of them are categories.
+
+    A category's level that few training rows have counts as missing: trees would learn it by heart.
+    """
+    names = [name for name, (column, _) in train.inputs.items() if column.kind in SCALARS]
     if not names:
         raise Unsuitable("None of the given columns is a number, category or date.")
+    levels = {name: _levels(values) for name, (c, values) in _encoded(train, names) if c.kind == "category"}
 
     def features(part: Part) -> Array:
-        return np.concatenate([_scalars(*part.inputs[name]) for name in names], axis=1)
+        found = []
+        for name, (_, encoded) in _encoded(part, names):
+            if name in levels:
+                place = np.searchsorted(levels[name], encoded).clip(max=max(0, len(levels[name]) - 1))
+                known = np.isin(encoded, levels[name])
+                encoded = np.where(known, place, np.nan)
+            found.append(encoded)
+        return np.concatenate(found, axis=1)
 
-    categorical = []
+    categorical = [[name in levels] * encoded.shape[1] for name, (_, encoded) in _encoded(train, names)]
+    return features, np.concatenate(categorical)
+
+
+def _encoded(part: Part, names: Sequence[str]) -> Iterator[tuple[str, tuple[Column, Array]]]:
     for name in names:
-        column, values = train.inputs[name]
-        codes = _scalars(column, values)
-        few = column.kind == "category" and not (codes > MOST_LEVELS).any()
-        categorical += [few] * codes.shape[1]
-    return features, np.array(categorical)
+        column, values = part.inputs[name]
+        encoded = np.asarray(column.encode_many(values), np.float64).reshape(len(values), -1)
+        yield name, (column, encoded)
 
 
-def _scalars(column: Column, values: Values) -> Array:
-    encoded = np.asarray(column.encode_many(values), np.float64).reshape(len(values), -1)
-    return np.where(encoded < 0, np.nan, encoded) if column.kind == "category" else encoded
+def _levels(codes: Array) -> Array:
+    """The levels that enough rows have, at most as many as boosting can tell apart, ascending."""
+    found, counts = np.unique(codes[codes >= 0], return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
+    return np.sort(found[most][counts[most] >= LEAST_OF_LEVEL])
 
 
 def _number_block(column: Column, values: Values) -> Block:
@@ -297,7 +311,7 @@ def _number_block(column: Column, values: Values) -> Block:
     flagged = bool(missing_mask(values).any())
 
     def block(values: Values) -> Array:
-        encoded = _scalars(column, values)
+        encoded = np.asarray(column.encode_many(values), np.float64).reshape(len(values), -1)
         missing = np.isnan(encoded)
         filled = np.clip(np.where(missing, 0.0, encoded), -10, 10)
         return np.concatenate([filled, missing.any(1, keepdims=True)], axis=1) if flagged else filled
@@ -318,15 +332,9 @@ def _category_block(column: Column, values: Values) -> Block:
 
 
 def _text_block(column: Column, values: Values) -> Block:
-    """TF-IDF of words and pairs of words; of runs of 1 to 3 characters where spaces are rare."""
-    texts = _texts(values)
-    letters = sum(map(len, texts[:FIRST_ROWS]))
-    spaced = sum(text.count(" ") for text in texts[:FIRST_ROWS]) > 0.08 * letters
-    vectorizer = TfidfVectorizer(
-        analyzer="word" if spaced else "char", ngram_range=(1, 2) if spaced else (1, 3), sublinear_tf=True,
-        max_features=MOST_WORDS, token_pattern=r"(?u)\b\w+\b", dtype=np.float32,
-    ).fit(texts)  # fmt: skip
-    return lambda values: vectorizer.transform(_texts(values)) * TEXT_SCALE
+    """TF-IDF of words and pairs of words; of runs of 1 to 3 letters where spaces are rare."""
+    bag = Bag.fit(_texts(values))
+    return lambda values: bag.transform(_texts(values)) * TEXT_SCALE
 
 
 def _texts(values: Values) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 from . import charts
 from .data import ColumnFacts, ReportData
-from .markup import Content, Html, breakable, h, join, table
+from .markup import Content, Html, breakable, details, h, join, table
 from .result import section
 from .words import KINDS, count, number, percent
 
-MOST_COLUMNS = 80
+MOST_COLUMNS = 30  # that are shown at once
 MOST_LISTED = 50  # lines of the quarantine that are shown
 MOST_LABELS = 5
 
@@ -22,20 +22,13 @@ def about_data(data: ReportData) -> Html:
     rows = data.evaluation.get("rows", {})
     if rows:
         parts.append(_split(rows))
-    shown = data.columns[:MOST_COLUMNS]
-    if shown:
-        body = [_column(c) for c in [*data.predict, *[c for c in shown if c.role == "given"]]]
-        parts.append(
-            table(
-                ["Column", "Training rows", "Missing", "Example"],
-                body,
-                caption="The columns, as the training rows have them.",
-            )
-        )
-    if len(data.columns) > MOST_COLUMNS:
-        parts.append(
-            h("p", {"class": "note"}, f"And {count(len(data.columns) - MOST_COLUMNS)} more columns.")
-        )
+    body = [_column(c) for c in [*data.predict, *data.given]]
+    head = ["Column", "Training rows", "Missing", "Example"]
+    if body:
+        parts.append(table(head, body[:MOST_COLUMNS], caption="The columns, as the training rows have them."))
+    if len(body) > MOST_COLUMNS:
+        rest = table(head, body[MOST_COLUMNS:], caption="The other columns.")
+        parts.append(details(f"{len(body) - MOST_COLUMNS} more columns", rest))
     parts += [cleaned(data), quarantined(data)]
     return section("data", "Data", *parts)
 

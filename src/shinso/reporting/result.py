@@ -16,7 +16,7 @@ MOST_CELLS = 24  # classes of a confusion table whose counts are written out
 MOST_BESIDE = 12  # classes of a confusion table that leaves room beside it
 STRONG = 0.79  # share from which a cell is so dark that its text turns: contrast stays above 4.5
 SHORT_LABEL = 3  # letters of a label that stands upright over its column
-MOST_CLASSES = 60  # rows of the table of classes that are shown at once
+MOST_CLASSES = 20  # rows of the table of classes that are shown at once
 MOST_PAIRS = 8
 SIGNS = {"good": "✓", "note": "·", "warning": "!"}
 
@@ -192,10 +192,11 @@ def _errors_of(name: str, output: Json, calibration: Json) -> Iterator[Html]:
         tables.append(pairs)
     if tables:
         yield h("div", {"class": "beside"}, *tables) if len(output["labels"]) <= MOST_BESIDE else join(tables)
-    if output.get("classes"):
-        yield h("div", {"class": "figures with-table"}, *pictures, classes(output))
-    elif pictures:
-        yield h("div", {"class": "figures"}, *pictures)
+    listed = classes(output) if output.get("classes") else None
+    if listed and len(pictures) == 1:
+        yield h("div", {"class": "figures with-table"}, *pictures, listed)
+    else:
+        yield join([h("div", {"class": "figures"}, *pictures) if pictures else None, listed])
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Html:
@@ -323,7 +324,7 @@ def classes(output: Json) -> Html:
     if len(rows) <= MOST_CLASSES:
         return first
     rest = table(head, rows[MOST_CLASSES:], numeric=(1, 4), caption="The other classes.", sortable=True)
-    return join([first, details(f"{len(rows) - MOST_CLASSES} more classes", rest)])
+    return h("div", {"class": "stack"}, first, details(f"{len(rows) - MOST_CLASSES} more classes", rest))
 
 
 def _bar(metric: str, estimate: Mapping[str, Any]) -> Html:
