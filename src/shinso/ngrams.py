@@ -20,14 +20,12 @@ MOST_FEATURES = 50_000
 MOST_LETTERS = 5_000  # of a text that are read
 CHUNK = 2_000_000  # letters or words that are worked on at a time
 SPACED = 0.08  # spaces per letter from which words are read; Japanese has next to none
-    0.08  # spaces per letter from which words are read, not letters (Japanese and Chinese have next to none)
-)
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class Bag:
-    """What was learned from training texts: read words or letters, which features, and how much each weighs."""
+    """What was learned from training texts: words or letters, which features, how much each weighs."""
 
     words: bool
     columns_F: NDArray[np.int64]  # bucket of each feature
