@@ -1,4 +1,4 @@
-"""Training from data to a complete run: every kind of output, exact resume after kill -9, limits, interrupts."""
+"""Training from data to a complete run: exact resume after kill -9, limits, interrupts, mistakes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def test_a_run_holds_all_that_the_design_names_and_nothing_that_runs_code(tmp_pa
     run = train(tmp_path)
     names = {p.name for p in run.path.iterdir()}
     assert names >= {
-        "config.toml", "schema.json", "weights.safetensors", "metrics.jsonl", "evaluation.json", "environment.json",
+        "config.toml", "schema.json", "weights.safetensors", "metrics.jsonl", "evaluation.json",
+        "environment.json",
         "data.json", "quarantine.jsonl", "report.html", "calibration.json", "manifest.json",
     }  # fmt: skip
     assert {p.suffix for p in run.path.iterdir()} <= {".toml", ".json", ".jsonl", ".safetensors", ".html"}

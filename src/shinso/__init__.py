@@ -1,4 +1,4 @@
-"""shinso (深層): predict these columns, given those. From data to a model that is trained, evaluated and reported.
+"""shinso (深層): predict these columns, given those. From data to a trained, reported model.
 
 >>> import shinso
 >>> run = shinso.train("houses.csv", predict="price")  # doctest: +SKIP
@@ -25,8 +25,8 @@ __version__ = VERSION
 _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
-    "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError", "compare",
-    "evaluate", "predict", "report", "samples", "settings", "train",
+    "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
+    "compare", "evaluate", "predict", "report", "samples", "settings", "train",
 ]  # fmt: skip
 
 

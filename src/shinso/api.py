@@ -1,7 +1,7 @@
 """What a user calls, from Python and from the command line: signatures and help, without torch.
 
-Each verb hands over to the module that does the work, which is imported on first use, so that `import shinso` and
-`shinso --help` stay instant. The command line is made from these signatures (`cli.py`).
+Each verb hands over to the module that does the work, which is imported on first use, so that `import shinso`
+and `shinso --help` stay instant. The command line is made from these signatures (`cli.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-Data = Any  # a path, glob pattern, folder, zip, database, data frame, Arrow stream, dict of lists or list of dicts
+Data = Any  # a path, glob pattern, folder, zip, database, data frame, Arrow stream, or Python lists
 
 
 class Run:
@@ -105,7 +105,8 @@ def train(
     """
     return Run(
         _work("verbs").train(
-            data, predict=_names(predict), given=None if given is None else _names(given), types=dict(types or {}),
+            data, predict=_names(predict), given=None if given is None else _names(given),
+            types=dict(types or {}),
             settings=_settings(effort, minutes, seed, settings), window=(past, ahead),
             out=out, resume=resume, allow=tuple(allow), quiet=quiet,
         ),

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: one safetensors file, committed by its rename, with a digest inside."""
+"""Checkpoints that survive a kill at any moment: one file, committed by its rename, with a digest inside."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The command line, made from the signatures and docstrings of `api.py`. This file knows no task and no verb.
 
-A parameter becomes an argument (positional where it has no default or stands before `*`), its line under "Args:"
-the help. Data goes to stdout, everything else to stderr; a mistake of the user ends with status 2.
+A parameter becomes an argument (positional where it stands before `*`), its line under "Args:" the help.
+Data goes to stdout, everything else to stderr; a mistake of the user ends with status 2.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ ROWWISE: dict[str, tuple[Rowwise, ...]] = {
 def compare(a: Path, b: Path) -> dict[str, Any]:
     """Metrics of both runs, paired differences with 95% intervals, settings that differ.
 
-    Differences are paired when both runs were evaluated on the same rows of the same data; otherwise the result
-    says why they are not. A difference whose interval holds zero is called "no real difference".
+    Differences are paired when both runs were evaluated on the same rows of the same data; otherwise the
+    result says why they are not. A difference whose interval holds zero is called "no real difference".
     """
     first, second = RunDirectory(a), RunDirectory(b)
     left, right = first.evaluation, second.evaluation
@@ -86,7 +86,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
 
 
 def paired(first: RunDirectory, second: RunDirectory, name: str, kind: str) -> dict[str, dict[str, Any]]:
-    """By metric: value of b minus value of a on the same rows, its bootstrap interval, and what to say of it."""
+    """By metric: value of b minus value of a on the same rows, its interval, and what to say of it."""
     x, y = _stored(first), _stored(second)
     truth = x[f"{name}.truth"] if f"{name}.truth" in x else np.zeros(0)
     known = truth >= 0 if kind == "category" else np.isfinite(truth)

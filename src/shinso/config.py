@@ -37,7 +37,7 @@ class DataConfig(Config):
     group: str | None = option(None, "Column whose values never stand in two parts (split by group).")
     time: str | None = option(None, "Column to split by time: the latest rows are the test rows.")
     stratify: bool = option(
-        default=True, help="Keep the shares of the classes alike in all parts (random splits of one category)."
+        default=True, help="Keep the shares of the classes alike in all parts of a random split."
     )
     bad_rows: float = option(
         0.05, "Largest share of unreadable rows that training tolerates.", low=0.0, high=1.0
@@ -134,9 +134,9 @@ class RunConfig(Config):
 
         >>> RunConfig.build({"train": {"learning_rate": 3e-3}}).train.learning_rate
         0.003
-        >>> RunConfig.build({"train": {"learning_rat": 1}})
+        >>> RunConfig.build({"train": {"epoch": 1}})
         Traceback (most recent call last):
-        shinso.errors.SettingError: There is no setting 'train.learning_rat'. Did you mean 'train.learning_rate'?
+        shinso.errors.SettingError: There is no setting 'train.epoch'. Did you mean 'train.epochs'?
         """
         try:
             return cls.model_validate(values)

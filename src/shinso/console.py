@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: a progress bar on a terminal, plain lines in a log. Always on stderr."""
+"""What a person sees while work goes on, on stderr: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 

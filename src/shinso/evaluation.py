@@ -1,4 +1,4 @@
-"""Predict raw values from raw values, through the same columns that training used, and measure the predictions."""
+"""Predict raw values from raw values, through the columns that training used, and measure the predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROBABILITIES = frozenset({"category", "labels"})  # kinds whose prediction is a
 def predict_rows(
     network: Network, schema: Schema, loader: Loader, plan: Plan, seed: int = 0
 ) -> dict[str, Any]:
-    """By predicted column, in the order of `loader.rows`: (n, C) probabilities, or (n,) decoded raw values."""
+    """By predicted column, in the order of `loader.rows`: (n, C) probabilities, or (n,) raw values."""
     order = np.argsort(loader.rows, kind="stable")
     found: dict[str, Any] = {c.name: _empty(c, len(order)) for c in schema.predict}
     with torch.inference_mode(), private_randomness(seed, "predict"), autocast(plan):
@@ -74,7 +74,7 @@ def validation_loss(network: Network, loader: Loader, plan: Plan, seed: int) -> 
 def validation_score(
     network: Network, schema: Schema, loader: Loader, plan: Plan, seed: int, truths: Mapping[str, Any]
 ) -> tuple[float, dict[str, Any]]:
-    """(smaller is better, metrics to log): measured predictions where they come in one pass, else the loss."""
+    """(smaller is better, metrics to log): of predictions where they come in one pass, else the loss."""
     if not all(c.kind in POOLED for c in schema.predict):
         losses = validation_loss(network, loader, plan, seed)
         return sum(losses.values()), {name: {"loss": value} for name, value in losses.items()}
@@ -97,7 +97,7 @@ def measure(
     schema: Schema, predictions: Mapping[str, Any], truths: Mapping[str, Any],
     calibration: Mapping[str, Calibration], seed: int, block: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
-    """By predicted column: metrics with intervals, confusion, reliability, as `evaluation.json` holds them."""
+    """By predicted column: metrics with intervals and more, as `evaluation.json` holds them."""
     return {
         c.name: evaluate_predictions(
             c.kind,

@@ -11,9 +11,9 @@ from torch import Tensor
 class Features(NamedTuple):
     """What an encoder or a fuser gives.
 
-    `tokens` (B, N, D); `mask` (B, N), True where the token is real; `maps` a tuple of (B, C, H, W), fine to coarse,
-    which only dense heads read. Where `members` is True the tokens are no sequence: they are the N independent
-    members of an ensemble (TabM), which heads score one by one and average after the softmax, never before.
+    `tokens` (B, N, D); `mask` (B, N), True where the token is real; `maps` a tuple of (B, C, H, W), fine to
+    coarse, which only dense heads read. Where `members` is True the tokens are no sequence: they are the N
+    independent members of an ensemble (TabM), which heads score one by one and average after the softmax.
     """
 
     tokens: Tensor

@@ -1,4 +1,4 @@
-"""What follows the last step of training: calibrate, evaluate, compare with baselines, write, report, seal."""
+"""What follows the last step of training: calibrate, evaluate, set baselines beside, report, seal."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def finish(
 
 
 def write_predictions(
-    run: RunDirectory, prepared: Prepared, rows: Rows, predictions: Mapping[str, Any], truths: Mapping[str, Any],
+    run: RunDirectory, prepared: Prepared, rows: Rows, predictions: Mapping[str, Any],
+    truths: Mapping[str, Any],
     calibration: Mapping[str, Calibration],
 ) -> None:  # fmt: skip
     """Keep truth and prediction of the evaluated rows, so that runs can be compared row by row."""
@@ -117,7 +118,7 @@ def truths_of(prepared: Prepared, rows: Rows) -> dict[str, Any]:
 
 
 def evaluated_rows(prepared: Prepared, part: str) -> Rows:
-    """The rows of a part that are evaluated: all, but for outputs that are written or painted a fixed part of them."""
+    """The rows of a part that are evaluated: all, but only some where outputs are written or painted."""
     rows = prepared.parts[part]
     if any(c.kind in LARGE for c in prepared.schema.predict) and len(rows) > MOST_LARGE:
         return rows[np.linspace(0, len(rows) - 1, MOST_LARGE).astype(np.int64)]

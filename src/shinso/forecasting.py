@@ -68,7 +68,8 @@ class Window:
         names = self.variables(table)
         if len(table) < self.past:
             raise DataError(
-                f"{table.describe()} has {len(table)} rows; the run looks back on {self.past}. Add earlier rows."
+                f"{table.describe()} has {len(table)} rows; the run looks back on {self.past}. "
+                f"Add earlier rows."
             )
         rows = np.arange(len(table) - self.past, len(table))
         values = np.stack([np.asarray(table.values(name, rows), np.float64) for name in names], 1)

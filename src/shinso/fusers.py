@@ -1,4 +1,4 @@
-"""Where several inputs meet. With one input the fuser is the identity. B = rows, K = members, D = token size."""
+"""Where several inputs meet; with one input there is no fuser. B = rows, K = members, D = token size."""
 
 from __future__ import annotations
 

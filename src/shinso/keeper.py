@@ -1,4 +1,4 @@
-"""Between the loop and the run directory: checkpoints, the time limit, Ctrl-C, progress and the metrics file."""
+"""Between the loop and the run directory: checkpoints, time limit, Ctrl-C, progress, the metrics file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The training loop, to be read: any module, any batches, any loss; resumes to the same bits.
 
-Every draw is a function of (seed, step) and the order of rows one of (seed, epoch), so that the state of training
-is the weights, the optimizer's tensors, the averages and `Progress`, and nothing else.
+Every draw is a function of (seed, step) and the order of rows one of (seed, epoch), so that the state of
+training is the weights, the optimizer's tensors, the averages and `Progress`, and nothing else.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def fit(
 ) -> Fitted:  # fmt: skip
     """Train `module` so that `objective(batch, rows)` falls; keep the weights of the best validation score.
 
-    `config` must be resolved. `score` gives (smaller is better, metrics to log) for the module's weights; without
-    it the last weights are kept. Raises `ShinsoError` when the loss never becomes finite.
+    `config` must be resolved. `score` gives (smaller is better, metrics to log) for the module's weights;
+    without it the last weights are kept. Raises `ShinsoError` when the loss never becomes finite.
     """
     assert config.epochs is not None
     optimizer = Optimizer(module, config, rates or {})
@@ -121,7 +121,7 @@ def fit(
 def backward(
     module: nn.Module, objective: Objective, batch: Batch, rows: int, parts: int, plan: Plan
 ) -> dict[str, float]:
-    """Gradients of the mean loss over one batch, which may be worked through in parts; the mean of each output.
+    """Gradients of the mean loss over one batch, worked through in parts; the mean of each output.
 
     The sums of the parts are divided by what was counted in the whole batch, so that parts of unequal
     numbers of tokens or targets weigh what they should.
@@ -160,7 +160,7 @@ def autocast(plan: Plan) -> torch.autocast:
 
 @contextmanager
 def weights_of(module: nn.Module, state: Mapping[str, Tensor] | None) -> Iterator[None]:
-    """Inside the block `module` holds `state` and is in evaluation mode; afterwards its own weights, training."""
+    """Inside the block `module` holds `state`, in evaluation mode; afterwards its own weights, training."""
     own = {name: value.clone() for name, value in module.state_dict().items()} if state is not None else None
     if state is not None:
         module.load_state_dict(state)
@@ -217,7 +217,7 @@ def _restored(
 
 
 def _interval(epochs: int, steps: int) -> int:
-    """Steps between two validations: an epoch, more where epochs are tiny, a tenth of the run where they are few."""
+    """Steps between two validations: an epoch, more where it is tiny, a tenth of the run where few."""
     return max(10, steps) if epochs >= 10 else max(10, -(-steps * epochs // 10))
 
 

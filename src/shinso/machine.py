@@ -61,7 +61,7 @@ def make_plan(config: TrainConfig) -> Plan:
 
 
 def roofs() -> dict[str, float]:
-    """Measured FLOP/s of a matrix product at each precision; measured once a machine and kept in the cache."""
+    """FLOP/s of a matrix product at each precision, measured once a machine and kept in the cache."""
     path = cache_folder() / f"machine-{torch.__version__}-{platform.node()}-{torch.get_num_threads()}.json"
     if path.exists():
         stored: dict[str, float] = read_json(path)

@@ -20,7 +20,7 @@ def worst(
     prepared: Prepared, rows: Rows, predictions: Mapping[str, Any], truths: Mapping[str, Any],
     calibration: Mapping[str, Calibration],
 ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
-    """By predicted column: up to 24 rows, each with truth, prediction, probability and the shown given columns."""
+    """By predicted column: up to 24 rows with truth, prediction, probability and the given columns."""
     found = {}
     for column in prepared.schema.predict:
         prediction = calibrated(column, predictions[column.name], calibration)
@@ -66,8 +66,8 @@ def _samples(column: Column, prediction: Any, truth: Any) -> list[tuple[int, dic
     """For outputs that are written, drawn or listed: the first rows, as they are."""
     decoded = [column.decode(p) if column.kind == "labels" else p for p in prediction[:SHOWN]]
     return [
-        (i, {"truth": column.show(_value(column, truth[i])), "predicted": column.show(value), "probability": None,
-             "html": True})
+        (i, {"truth": column.show(_value(column, truth[i])), "predicted": column.show(value),
+             "probability": None, "html": True})
         for i, value in enumerate(decoded)
     ]  # fmt: skip
 

@@ -21,8 +21,8 @@ Batch = dict[str, Tensor]
 class Network(nn.Module):
     """A whole model: given columns to features, features to predicted columns.
 
-    All scalar columns (numbers, categories, dates, labels) are read together by one encoder, every other column
-    by its own. `options` must be resolved: no size may be None.
+    All scalar columns (numbers, categories, dates, labels) are read together by one encoder, every other
+    column by its own. `options` must be resolved: no size may be None.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ def _head(column: Column, width: int, members: int, options: HeadOptions | None)
     if column.kind not in HEADS:
         raise DataError(
             f"Column {column.name!r} is of type {column.kind}, which cannot be predicted yet. "
-            f"Types that can: {', '.join(sorted(HEADS))}. Give it another type with --types {column.name}=TYPE."
+            f"Types that can: {', '.join(sorted(HEADS))}. "
+            f"Give it another type with --types {column.name}=TYPE."
         )
     return HEADS[column.kind](column, width, members, options or HeadOptions())

@@ -32,9 +32,9 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrix updates are made orthogonal by a Newton-Schulz iteration.
 
-    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. Filters of convolutions are
-    flattened to (out, in * height * width). The update is scaled to the root mean square of an Adam update
-    (Liu et al., 2025), so that learning rates carry over between layers of different shape.
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. Filters of convolutions
+    are flattened to (out, in * height * width). The update is scaled to the root mean square of an Adam
+    update (Liu et al., 2025), so that learning rates carry over between layers of different shape.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Optimizer:
 def parameter_groups(
     module: nn.Module, config: TrainConfig, rates: dict[str, float]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Parameters by what should move them: weight decay only on matrices and filters, Muon only where asked."""
+    """Parameters by what should move them: weight decay on matrices and filters, Muon where asked."""
     embeddings = {
         id(p)
         for m in module.modules()
@@ -155,14 +155,14 @@ def parameter_groups(
 
 
 class Average:
-    """Exponential moving average of the weights (and the running statistics as they are): what is evaluated."""
+    """Exponential moving average of the weights and running statistics: what is evaluated."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.values = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     def update(self, module: nn.Module, step: int) -> None:
-        """Move the average towards the weights after `step` steps; the decay grows, so that the start is forgotten."""
+        """Move the average towards the weights; the decay grows with `step`: the start is forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
         state = module.state_dict()
         floats = [n for n, v in self.values.items() if v.is_floating_point()]

@@ -133,7 +133,8 @@ def default_target(table: AnyTable) -> tuple[str, ...]:
     if table.key_name == "file" and "label" in table.names:
         return ("label",)
     raise DataError(
-        f"Say which column to predict: --predict NAME. {table.describe()} has {', '.join(map(repr, table.names))}."
+        f"Say which column to predict: --predict NAME. "
+        f"{table.describe()} has {', '.join(map(repr, table.names))}."
     )
 
 
@@ -218,8 +219,8 @@ def _without_unusable(
     if lost > options.bad_rows * len(chosen):
         first = "\n".join(f"  {one.file}: {one.reason}" for one in store.bad[:5])
         raise DataError(
-            f"{plural(lost, 'row')} of {len(chosen):,} in {table.describe()} could not be read, more than the "
-            f"{options.bad_rows:.0%} that data.bad_rows allows:\n{first}\n"
+            f"{plural(lost, 'row')} of {len(chosen):,} in {table.describe()} could not be read, more than "
+            f"the {options.bad_rows:.0%} that data.bad_rows allows:\n{first}\n"
             f"Mend or remove them, or allow more with --set data.bad_rows=0.5."
         )
     kept = [rows[store.usable[rows]] for rows in (parts.train, parts.validation, parts.test)]

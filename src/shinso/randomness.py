@@ -1,4 +1,4 @@
-"""Private randomness: every draw is a function of (seed, purpose, step), and the user's generators are untouched."""
+"""Private randomness: every draw is a function of (seed, purpose, step); the user's own is untouched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run directory: plain data only (TOML, JSON, safetensors), written atomically, verified when it is read."""
+"""The run directory: plain data (TOML, JSON, safetensors), written atomically, verified when it is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 
 
 class RunDirectory:
-    """One run on disk. Opening it reads nothing but the manifest; each part is verified and read on first use.
+    """One run on disk. Opening it reads nothing; each part is verified and read on first use.
 
     Nothing in a run directory is ever executed: a network class of the user's own (`my_module:MyEncoder`) is
     imported only if `allow` names it.
@@ -180,13 +180,13 @@ class RunDirectory:
             raise RunError(f"{self.path / MANIFEST} is damaged: it lists no files.")
         if found.get("format") != FORMAT:
             raise RunError(
-                f"{self.path} was written in format {found.get('format')!r}; this release reads format {FORMAT}. "
+                f"{self.path} was written in format {found.get('format')!r}; this release reads {FORMAT}. "
                 f"Use the release of shinso that wrote it, or a newer one."
             )
         return found
 
     def verified(self, name: str) -> Path:
-        """The path of one part, after its size and digest were compared with the manifest (once there is one)."""
+        """The path of one part, after its size and digest were compared with the manifest."""
         path = self.path / name
         if not path.is_file():
             raise RunError(f"{path} is missing. Restore it from a copy, or train again.")

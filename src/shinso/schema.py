@@ -60,7 +60,7 @@ class Schema:
 def choose_columns(
     names: Sequence[str], predict: Sequence[str], given: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the given and of the predicted columns; by default everything that is not predicted is given.
+    """The names of the given and of the predicted columns; by default all others are given.
 
     >>> choose_columns(["a", "b", "y"], ["y"], None)
     (('a', 'b'), ('y',))

@@ -145,6 +145,6 @@ def _refuse_bad(bad: Any) -> None:
     if bad:
         lines = "\n".join(f"  {one.file}, row {one.row}: {one.reason}" for one in bad[:5])
         raise DataError(
-            f"{len(bad)} row{'s' if len(bad) > 1 else ''} cannot be read, so nothing was predicted:\n{lines}\n"
-            f"Mend or remove them, then try again."
+            f"{len(bad)} row{'s' if len(bad) > 1 else ''} cannot be read, so nothing was predicted:\n"
+            f"{lines}\nMend or remove them, then try again."
         )

@@ -26,9 +26,9 @@ Array = NDArray[Any]
 class Column(ABC):
     """A named, typed column. Its fields are what was learned from the training rows, and nothing else.
 
-    Columns are equal by value and survive a JSON round trip (`to_dict`, `restore`). A raw value that is missing
-    is None, NaN or NaT. A file on disk is always a `pathlib.Path`; a `str` is never opened as a file, so a request
-    cannot name a file of the server.
+    Columns are equal by value and survive a JSON round trip (`to_dict`, `restore`). A raw value that is
+    missing is None, NaN or NaT. A file on disk is always a `pathlib.Path`; a `str` is never opened as a file,
+    so a request cannot name a file of the server.
 
     `encode` raises `DataError` naming the column, the value and the remedy; who calls it adds file and row.
     """
@@ -57,7 +57,7 @@ class Column(ABC):
         """One raw value, as found in a file or a request, to one array (0-d for a scalar)."""
 
     def encode_many(self, values: Values) -> Array | list[Array]:
-        """All of `values` at once, equal to `[encode(v) for v in values]`; stacked unless the column is ragged."""
+        """All of `values` at once, equal to `[encode(v) for v in values]`; stacked unless `ragged`."""
         arrays = [self.encode(value) for value in values]
         return arrays if self.ragged else np.stack(arrays)
 

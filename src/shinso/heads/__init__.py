@@ -1,4 +1,4 @@
-"""One file a kind of output: the layer, its loss and its prediction. To add one: write the file, add it to HEADS."""
+"""One file a kind of output: layer, loss, prediction. To add one: write the file, add it to HEADS."""
 
 from __future__ import annotations
 

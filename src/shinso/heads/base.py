@@ -12,7 +12,7 @@ from ..features import Features
 
 
 class Loss(NamedTuple):
-    """A sum and what it was summed over, so that accumulation and several processes normalise by true counts."""
+    """A sum and what it was summed over, so that accumulation normalises by true counts."""
 
     total: Tensor  # 0-d, fp32
     count: Tensor  # type: ignore[assignment]  # 0-d, fp32: rows, tokens or pixels with a target
@@ -28,7 +28,7 @@ class HeadOptions:
 
 
 class Head(nn.Module, ABC):
-    """One kind of output: the layer, its loss and its prediction. Built as `Head(column, width, members, options)`."""
+    """One kind of output: the layer, its loss and its prediction."""
 
     def __init__(self, column: Any, width: int, members: int, options: HeadOptions) -> None:
         super().__init__()

@@ -38,7 +38,8 @@ def encoder_for(column: Column, options: ModelConfig) -> Encoder:
     if column.kind not in DEFAULTS:
         raise DataError(
             f"Column {column.name!r} is of type {column.kind}, which no model reads yet. "
-            f"Leave it out of the given columns, or name a model of your own with --set model.name=my_module:MyEncoder."
+            f"Leave it out of the given columns, or name a model of your own: "
+            f"--set model.name=my_module:MyEncoder."
         )
     return MODELS[DEFAULTS[column.kind]][1](column, options)
 
