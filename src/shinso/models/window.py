@@ -1,8 +1,7 @@
 """The reader of series for forecasting: one token a variable, which holds its latest readings as they are.
 
-What a linear forecast needs (DLinear, Zeng et al. 2023, arXiv 2205.13504; reversible normalisation, Kim et al. 2022,
-RevIN) is the window itself, normalised, beside its level and its scale. B = rows, T = readings, V = variables,
-L = length of the window, D = token size = L + 2.
+A linear map of the window is hard to beat (DLinear, Zeng et al. 2023, arXiv 2205.13504), so `heads/forecast.py` gets
+the window itself. B = rows, T = readings, V = variables, L = length of the window = D, token size.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from .base import Encoder
 
 
 class Window(Encoder):
-    """float (B, T, V), NaN where nothing was read -> Features of (B, V, 2 + L): level, scale, normalised window."""
+    """float (B, T, V), NaN where nothing was read -> Features of (B, V, L): the last L readings of each variable.
+
+    L is the usual length of the column. A missing reading gets the mean of the variable's window.
+    """
 
     def __init__(self, column: Series, options: ModelConfig) -> None:
         super().__init__(column, options)
-        self.length = max(column.length, 1)
-        self.width = self.length + 2
+        self.width = max(column.length, 1)
 
     def forward(self, series_BTV: Tensor) -> Features:
-        window_BVL = latest(series_BTV, self.length).transpose(1, 2)
+        window_BVL = latest(series_BTV, self.width).transpose(1, 2)
         read_BVL = ~torch.isnan(window_BVL)
-        count_BV1 = read_BVL.sum(-1, keepdim=True).clamp(min=1)
-        level_BV1 = torch.where(read_BVL, window_BVL, 0.0).sum(-1, keepdim=True) / count_BV1
-        centred_BVL = torch.where(read_BVL, window_BVL - level_BV1, 0.0)
-        scale_BV1 = (centred_BVL.square().sum(-1, keepdim=True) / count_BV1 + 1e-5).sqrt()
-        return Features.of(torch.cat([level_BV1, scale_BV1, centred_BVL / scale_BV1], -1))
+        total_BV1 = torch.where(read_BVL, window_BVL, 0.0).sum(-1, keepdim=True)
+        mean_BV1 = total_BV1 / read_BVL.sum(-1, keepdim=True).clamp(min=1)
+        return Features.of(torch.where(read_BVL, window_BVL, mean_BV1))
 
 
 def latest(series_BTV: Tensor, length: int) -> Tensor:
