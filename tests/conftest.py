@@ -37,7 +37,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def unpacked(shared_data: Path) -> Callable[[str], Path]:
-    """`unpacked("titanic")`: the path of one real data set as a user would have it, unpacked once a machine."""
+    """`unpacked("titanic")`: the path of a real data set as a user would have it, unpacked once a machine."""
     target = Path(tempfile.gettempdir()) / f"shinso-test-data-{os.getuid()}"
 
     def unpack(name: str) -> Path:

@@ -7,6 +7,7 @@ so that another split, another target or a second run finds the images decoded.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -94,12 +95,16 @@ class _Job:
             return encoded, failures
         key = self._key(column)
         found = self._find(column, key)
-        if found is None:
-            self._write(column, key, files=files)
-            found = self._find(column, key)
-            assert found is not None, "an entry that was just written is there"
-        else:
+        if found is not None:
             self._advance(self.count)
+            return found
+        self._write(column, key, files=files)
+        found = self._find(column, key)
+        if found is None:
+            raise DataError(
+                f"The cache entry of column {column.name!r} vanished as it was written: another process removes "
+                f"entries of {self.entries.folder}. Name another folder with --set data.cache=/path/to/folder."
+            )
         return found
 
     def describe(self, name: str, failures: Failures) -> list[Bad]:
@@ -141,9 +146,9 @@ class _Job:
         assert self.entries is not None
         meta: dict[str, list[str]] = {}
         with self.entries.writing(key, meta) as place:
-            sink = make_sink(column, self.count, place)
-            failures = self._fill(column, sink, files=files)
-            sink.finish()
+            with contextlib.closing(make_sink(column, self.count, place)) as sink:
+                failures = self._fill(column, sink, files=files)
+                sink.finish()
             np.save(place / "failed.npy", np.asarray(failures.rows, np.int64), allow_pickle=False)
             listed = asdict(failures)
             meta["reasons"], meta["values"] = listed["reasons"][:MOST_LISTED], listed["values"][:MOST_LISTED]

@@ -105,8 +105,8 @@ def _batches(file: pyarrow.parquet.ParquetFile, schema: pa.Schema, name: str) ->
 
 def from_arrow(table: pa.Table, name: str) -> Loaded:
     """Rows of an Arrow table, or of a frame that became one."""
-    table = table.select([n for n in table.column_names if not n.startswith(INDEX)])
     check_names(table.column_names, name)
+    table = table.select([n for n in table.column_names if not n.startswith(INDEX)])
     if not table.num_columns:
         raise DataError(f"{name} has no columns.")
     table = table.cast(_plain(table.schema))

@@ -151,6 +151,7 @@ def _parse_segment(segment: bytes, plan: Plan, *, header: bool) -> Parsed:
     if rejected:
         where = lines_of_records(segment, plan.dialect.quote, blank=blank)
         bad_lines = [int(where[row.number - 1]) if row.number <= len(where) else 0 for row in rejected]
+    _refuse_open_quote(segment, table, rejected, plan)
     shift = 1 if header else 0
     return Parsed(
         table.select(plan.wanted),
@@ -162,6 +163,26 @@ def _parse_segment(segment: bytes, plan: Plan, *, header: bool) -> Parsed:
             for row in rejected
         ],
     )
+
+
+def _refuse_open_quote(
+    segment: bytes, table: pa.Table, rejected: list[pyarrow.csv.InvalidRow], plan: Plan
+) -> None:
+    """Raise `DataError` where a quote is never closed, so that one cell swallows the rest of a file."""
+    mark = plan.dialect.quote
+    if segment.count(mark.encode()) % 2 == 0:
+        return
+    last = [rejected[-1].text] if rejected else []
+    if len(table):
+        last += [column[-1].as_py() for column in table.columns]
+    longest = max((cell.count("\n") for cell in last), default=0)
+    if longest:
+        opened = next(cell for cell in last if cell.count("\n") == longest)
+        raise DataError(
+            f"{plan.file.name}: a quote {mark} is opened and never closed, so that a cell swallows the last "
+            f"{plural(longest, 'line')} of the file. It begins with {shorten(opened.splitlines()[0])!r}. "
+            "Close the quote, or remove it."
+        )
 
 
 def _read(

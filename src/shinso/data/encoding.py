@@ -51,6 +51,8 @@ def encode_chunk(column: Column, values: Values, start: int, failures: Failures)
 class Sink(ABC):
     """Takes encoded rows in any order. Rows that never come are zeros, or empty."""
 
+    file: BinaryIO | None = None
+
     @abstractmethod
     def put(self, piece: Piece) -> None:
         """Add the arrays of rows that stand together."""
@@ -58,6 +60,11 @@ class Sink(ABC):
     @abstractmethod
     def finish(self) -> Encoded | None:
         """The column in memory, or None when it was written to files."""
+
+    def close(self) -> None:
+        """Close the file that is written to, finished or not."""
+        if self.file is not None:
+            self.file.close()
 
 
 def make_sink(column: Column, count: int, place: Path | None) -> Sink:
@@ -115,7 +122,7 @@ class DenseFile(Sink):
 
     def finish(self) -> None:
         assert self.file is not None, "a column without any readable row is refused before"
-        self.file.close()
+        self.file.flush()
 
 
 class RaggedMemory(Sink):
@@ -160,7 +167,7 @@ class RaggedFile(Sink):
         assert self.file is not None and self.kind is not None
         self.file.seek(0)
         self.file.write(npy_header((self.end, *self.kind[0]), self.kind[1]))
-        self.file.close()
+        self.file.flush()
         np.save(self.place / "starts.npy", self.starts, allow_pickle=False)
         np.save(self.place / "counts.npy", self.counts, allow_pickle=False)
 

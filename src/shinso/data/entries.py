@@ -43,13 +43,13 @@ class Entries:
     def find(self, key: str) -> tuple[Path, dict[str, Any]] | None:
         """An entry's folder and its meta data; a damaged entry is removed and not found."""
         place = self.folder / key
+        if not place.exists():
+            return None
         try:
             meta = json.loads((place / META).read_text("utf-8"))
             intact = isinstance(meta, dict) and all(
                 sample_hash(place / name) == expected for name, expected in meta["files"].items()
             )
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             intact = False
         if not intact:

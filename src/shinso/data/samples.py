@@ -18,8 +18,8 @@ from ..errors import DataError, SettingError, did_you_mean
 def samples(name: str, out: Path | None = None) -> Path:
     """Write a sample data set: a folder of images, or a folder with one CSV. Gives the path to train on.
 
-    `out` is the folder to make, `name` in the current folder by default. Raises `SettingError` for a name that is
-    not known and `DataError` for a folder that is not empty.
+    `out` is the folder to make, `name` in the current folder by default. Raises `SettingError` for a name
+    that is not known and `DataError` for a folder that is not empty.
     """
     if name not in SAMPLES:
         raise SettingError(f"There is no sample {name!r}. {did_you_mean(name, SAMPLES)}")

@@ -21,6 +21,7 @@ from .columnar import from_arrow, from_lists, read_parquet
 from .database import SERVERS, is_database, read_database, read_server
 from .database import SUFFIXES as DATABASES
 from .delimited import read_delimited
+from .dialect import check_names
 from .entries import Entries
 from .filecolumns import resolve_files
 from .folder import PARTS, Found, from_files, kind_of, list_files, load_folder
@@ -98,21 +99,21 @@ def _sequence(name: object, values: Any) -> Sequence[Any]:
 def load_frame(source: Source) -> Loaded:
     """Rows of a data frame: pandas, polars, Arrow, DuckDB, and what else speaks one of their protocols."""
     name = f"the {type(source).__module__.partition('.')[0]} {type(source).__name__}"
-    if isinstance(source, ArrowStream | Frame | pa.RecordBatch):
-        try:
-            table = (
-                pa.table(source) if not isinstance(source, Frame) or isinstance(source, ArrowStream) else None
-            )
-            return from_arrow(pyarrow.interchange.from_dataframe(source) if table is None else table, name)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-            pass  # a column of mixed or foreign objects: read below, column by column
+    if isinstance(source, pa.Table | pa.RecordBatch):
+        return from_arrow(pa.table(source), name)
     if isinstance(source, Columns):
-        names = [str(column) for column in source.columns]
-        if len(set(names)) == len(names):
-            return from_lists({str(column): list(source[column]) for column in source.columns}, name)
+        check_names([str(column) for column in source.columns], name)
+    try:
+        if isinstance(source, ArrowStream):
+            return from_arrow(pa.table(source), name)
+        if isinstance(source, Frame):
+            return from_arrow(pyarrow.interchange.from_dataframe(source), name)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        pass  # a column of mixed or foreign objects: read below, column by column
+    if isinstance(source, Columns):
+        return from_lists({str(column): list(source[column]) for column in source.columns}, name)
     raise DataError(
-        f"Rows cannot be read from {name}. Expected a path, a data frame, a dict of lists, or a list of "
-        "dicts."
+        f"Rows cannot be read from {name}. Expected a path, a data frame, a dict of lists or a list of dicts."
     )
 
 

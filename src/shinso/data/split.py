@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..columns.base import Values, missing_mask
+from ..columns.datetime import Datetime
 from ..config import DataConfig
 from ..errors import DataError, SettingError
 from .notes import Note
@@ -143,6 +144,9 @@ def _train_on_every_class(parts: Parts, codes: NDArray[np.int64]) -> Parts:
 
 def _by_time(times: Values, shares: NDArray[np.float64], name: str) -> Parts:
     """The latest rows test, those before them validate; rows of one time stay together where they can."""
+    if times.dtype.kind == "O" and Datetime.matches(times) > 0:
+        column = Datetime(name=name).fit(times)
+        times = np.asarray(column.encode_many(times))[:, 0]  # standardised time, first of the features
     if times.dtype.kind not in "Mif":
         raise DataError(
             f"Column {name!r} holds text, so rows cannot be split by time with it. Expected dates or "

@@ -26,6 +26,7 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+WESTERN = "àáâãäåæçèéêëìíîïñòóôõöøœùúûüÿßÀÁÂÄÅÆÇÈÉÊËÍÎÏÑÓÔÖØŒÙÚÛÜ¿¡«»“”‘’–—…€£°·©®"
 MAGIC = (
     (b"PK\x03\x04", "a zip or an Excel workbook; unzip it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save the sheet as CSV"),
@@ -176,14 +177,16 @@ def _guess(first: bytes, path: Path, *, is_utf8: bool) -> str:
     if max(zeros) > 0.2:
         return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
     if is_utf8:
-        return "utf-8"
+        return "iso2022_jp" if b"\x1b$" in first and _kana(first, "iso2022_jp") > 0.2 else "utf-8"
     sample = _around_first_strange_byte(path)
     text = sample.decode("utf-8", "replace")
     if text.count("\ufffd") < 0.05 * sum(c >= "\x80" for c in text):
         return "utf-8"  # damaged in a few places
-    japanese = [encoding for encoding in ("cp932", "euc_jp", "iso2022_jp") if _kana(sample, encoding) > 0.2]
-    if japanese:
-        return max(japanese, key=lambda encoding: _kana(sample, encoding))
+    japanese = {encoding: _kana(sample, encoding) for encoding in ("cp932", "euc_jp")}
+    if max(japanese.values()) > 0.2:
+        return max(japanese, key=lambda encoding: japanese[encoding])
+    if _is_western(sample):
+        return "cp1252"
     best = charset_normalizer.from_bytes(sample).best()
     return "cp1252" if best is None or best.encoding.startswith("utf") else best.encoding
 
@@ -214,6 +217,14 @@ def _kana(sample: bytes, encoding: str) -> float:
     return (kana + 0.5 * kanji) / max(1, len(foreign))
 
 
+def _is_western(sample: bytes) -> bool:
+    """Whether what is not ASCII is mostly accented letters that stand alone, as in French or German."""
+    text = sample.decode("cp1252", "replace")
+    foreign = [i for i, c in enumerate(text) if c >= "\x80"]
+    alone = [i for i in foreign if all(c < "\x80" for c in text[max(0, i - 1) : i] + text[i + 1 : i + 2])]
+    return sum(text[i] in WESTERN for i in alone) > 0.8 * len(foreign)
+
+
 def _verify(file: TextFile) -> None:
     """Decode everything once, so that reading cannot fail half way."""
     try:
@@ -231,7 +242,7 @@ def _verify(file: TextFile) -> None:
             lines += bytes(error.object[: error.start]).count(b"\n")
             raise DataError(
                 f"{file.name}, line {lines + 1}: byte 0x{error.object[error.start]:02x} is not valid "
-                f"{file.encoding}. Name the file's encoding, as in --set data.encoding=cp932, or save it as UTF-8."
+                f"{file.encoding}. Name the encoding, as in --set data.encoding=cp932, or save it as UTF-8."
             ) from None
 
 
