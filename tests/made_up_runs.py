@@ -361,4 +361,85 @@ def news() -> ReportData:
     )
 
 
-RUNS = {"digits": digits, "houses": houses, "news": news}
+def income() -> ReportData:
+    """A table with two classes, one of them rarer."""
+    rng = np.random.default_rng(4)
+    n = 6000
+    truth = (rng.random(n) < 0.24).astype(int)
+    labels = ("<=50K", ">50K")
+    odds = guesses(rng, truth, 2, 2.9)
+    ages = rng.gamma(9.0, 4.4, n).round() + 16 + 6 * truth
+    hours = np.clip(rng.normal(40 + 4 * truth, 11).round(), 1, 99)
+    works = object_array(
+        rng.choice(["Private", "Self-emp-not-inc", "Local-gov", "?"], n, p=[0.75, 0.1, 0.1, 0.05]).tolist()
+    )
+    work = Category(name="workclass").fit(works)
+    output = evaluate_predictions("category", truth, odds, labels)
+    output["baselines"] = [
+        rival("category", "majority class", truth, odds, np.tile([0.76, 0.24], (n, 1)), labels),
+        rival("category", "logistic regression", truth, odds, guesses(rng, truth, 2, 2.5), labels),
+        rival(
+            "category",
+            "gradient boosting (20,000 training rows)",
+            truth,
+            odds,
+            guesses(rng, truth, 2, 2.8),
+            labels,
+        ),
+    ]
+    wrong = np.flatnonzero(odds.argmax(1) != truth)
+    wrong = wrong[np.argsort(-odds[wrong].max(1))][:16]
+    mistakes = [
+        Mistake(
+            truth=labels[truth[i]],
+            predicted=labels[odds[i].argmax()],
+            probability=float(odds[i].max()),
+            row=str(i + 1),
+            cells={
+                "age": f"{ages[i]:.0f}",
+                "hours_per_week": f"{hours[i]:.0f}",
+                "workclass": work.show(works[i]),
+            },
+        )
+        for i in wrong
+    ]
+    return ReportData(
+        name="adult",
+        source="adult-train.csv",
+        created="2026-11-20T16:44:10+00:00",
+        version="0.1.0",
+        columns=[
+            _number("age", ages, "given"),
+            _number("hours_per_week", hours, "given"),
+            ColumnFacts(
+                name="workclass",
+                kind="category",
+                role="given",
+                summary=work.summary(works),
+                example="Private",
+            ),
+            ColumnFacts(
+                name="income",
+                kind="category",
+                role="predict",
+                summary={"rows": n, "counts": {"<=50K": 4560, ">50K": 1440}},
+                example="&lt;=50K",
+            ),
+        ],
+        evaluation={
+            "part": "test",
+            "rows": {"train": 26_049, "validation": 3256, "test": n},
+            "outputs": {"income": output},
+        },
+        history=history("income", 20, 102, 0.6, 0.3, lambda v: {"log_loss": v, "accuracy": 1 - v / 2}, 31.0),
+        mistakes={"income": mistakes},
+        notes=[{"level": "warning", "message": "24 rows occur twice; both are kept", "count": 24}],
+        seconds={**SECONDS, "train": 31.0},
+        parameters=812_000,
+        peak_memory=1_288_490_188,
+        settings=SETTINGS,
+        environment=ENVIRONMENT,
+    )
+
+
+RUNS = {"digits": digits, "houses": houses, "news": news, "income": income}

@@ -95,6 +95,19 @@ def test_calibration_error_is_the_weighted_gap_of_the_reliability_bins() -> None
         assert found["metrics"]["calibration_error"]["value"] == pytest.approx(gap, abs=EXACT)
 
 
+def test_thresholds_lie_on_the_curves_of_scikit_learn() -> None:
+    truth, probabilities, labels = made_up_classes(900, 2)
+    found = evaluate_predictions("category", truth, probabilities, labels)["thresholds"]
+    assert 20 < len(found) <= 100
+    assert found[-1]["recall"] == found[-1]["false_alarms"] == 1.0
+    for t in found[::7]:
+        predicted = probabilities[:, 1] >= t["threshold"] - 1e-6
+        assert t["recall"] == pytest.approx(reference.recall_score(truth, predicted), abs=1e-6)
+        assert t["precision"] == pytest.approx(reference.precision_score(truth, predicted), abs=1e-6)
+        assert t["false_alarms"] == pytest.approx(predicted[truth == 0].mean(), abs=1e-6)
+    assert evaluate_predictions("category", truth * 0, probabilities, labels)["thresholds"] == []
+
+
 def test_regression_equals_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     truth = rng.gamma(2.0, 1000.0, 400) + 1e6

@@ -146,6 +146,14 @@ def test_what_a_report_says() -> None:
     page = build_report(RUNS["digits"]())
     assert page.count("<article") == 15
     assert "the file ends early" in page
+    page = build_report(RUNS["income"]())
+    assert "<article" not in page
+    for text in (
+        "ROC curve; area",
+        "24 rows occur twice; both are kept<",
+        "Dashed: chance, the 24.2% that are positive",
+    ):
+        assert text in page
 
 
 def test_the_same_data_give_the_same_page() -> None:

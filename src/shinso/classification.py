@@ -28,6 +28,7 @@ from .intervals import (
 
 Array = NDArray[Any]
 BINS = 15
+MOST_THRESHOLDS = 100
 MOST_SHOWN = 100  # classes of a confusion table
 
 
@@ -121,6 +122,7 @@ def classification(
         "reliability": bins,
         "labels": list(labels),
         "positive": labels[1] if size == 2 else None,
+        "thresholds": _thresholds(rows) if bins and size == 2 else [],
     }
 
 
@@ -256,6 +258,21 @@ def _reliability(rows: Rows, binned: Array) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _thresholds(rows: Rows) -> list[dict[str, float]]:
+    """What each threshold on the second class's probability would give, from the strictest to the laxest."""
+    order = np.argsort(-rows.probabilities_nC[:, 1], kind="stable")
+    given, positive = rows.probabilities_nC[order, 1], rows.truth_n[order] == 1
+    n, positives = len(order), int(positive.sum())
+    if positives in (0, n):
+        return []
+    ends = np.flatnonzero(np.append(given[1:] != given[:-1], True))
+    ends = ends[np.unique(np.linspace(0, len(ends) - 1, MOST_THRESHOLDS).astype(int))]
+    found = np.cumsum(positive)[ends]
+    columns = (given[ends], found / positives, found / (ends + 1), (ends + 1 - found) / (n - positives))
+    names = ("threshold", "recall", "precision", "false_alarms")
+    return [dict(zip(names, map(float, row), strict=True)) for row in np.stack(columns, 1).round(6)]
 
 
 def _classes(table_CC: Array, labels: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -7,8 +7,7 @@ from typing import Any
 
 from . import charts
 from .data import ColumnFacts, ReportData
-from .markup import Content, Html, breakable, details, h, join, table
-from .result import section
+from .markup import Content, Html, breakable, details, h, join, section, table
 from .words import KINDS, count, number, percent
 
 MOST_COLUMNS = 30  # that are shown at once

@@ -16,6 +16,7 @@ from .words import compact, number, percent
 
 Text = Callable[[float], str]  # how a number is written
 WIDTH = 420.0
+SQUARE = 330.0  # width of a chart of two shares
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 12.0, 10.0, 40.0
 LAYERS = 8  # of a cloud of points, so that crowded places show darker
 MOST_BANDS = 150  # places along a line chart that answer to the pointer
@@ -137,8 +138,8 @@ def histogram(edges: Sequence[float], counts: Sequence[float], *, summary: str, 
 
 def reliability(bins: Sequence[Mapping[str, Any]], *, summary: str, x_name: str, y_name: str) -> Html:
     """What was claimed against what held, with intervals; below, how many rows claimed so much."""
-    height, below = 380.0, 46.0
-    x = Scale(0, 1, LEFT, WIDTH - RIGHT)
+    height, below = SQUARE, 40.0
+    x = Scale(0, 1, LEFT, SQUARE - RIGHT)
     y = Scale(0, 1, height - BOTTOM - below, TOP)
     floor = height - BOTTOM
     most = max(b["count"] for b in bins)
@@ -158,7 +159,29 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, summary: str, x_name: str,
         h("line", {"class": "equal", "x1": _f(x(0)), "y1": _f(y(0)), "x2": _f(x(1)), "y2": _f(y(1))}),
         *rows, *whiskers, h("path", {"class": "line validation", "d": path}), *points,
     ]  # fmt: skip
-    return svg(height, summary, drawn)
+    return svg(height, summary, drawn, SQUARE, "chart square")
+
+
+def shares(
+    points: Sequence[tuple[float, float, str]],
+    *,
+    summary: str,
+    x_name: str,
+    y_name: str,
+    chance: float | None,
+) -> Html:
+    """One share against another, with what to say of each point; dashed: what chance would give."""
+    x, y = Scale(0, 1, LEFT, SQUARE - RIGHT), Scale(0, 1, SQUARE - BOTTOM, TOP)
+    path = "M" + "L".join(f"{_f(x(a))} {_f(y(b))}" for a, b, _ in points)
+    start, end = (0.0, 1.0) if chance is None else (chance, chance)
+    even = {"class": "equal", "x1": _f(x(0)), "y1": _f(y(start)), "x2": _f(x(1)), "y2": _f(y(end))}
+    drawn: list[Content] = [*_frame(x, y, SQUARE, x_name, percent0, percent0, y_name=y_name)]
+    drawn += [h("line", even), h("path", {"class": "line validation", "d": path})]
+    for a, b, tip in points:
+        drawn.append(
+            h("circle", {"class": "spot", "cx": _f(x(a)), "cy": _f(y(b)), "r": "7", "data-tip": tip})
+        )
+    return svg(SQUARE, summary, drawn, SQUARE, "chart square")
 
 
 def heat(counts: Sequence[Sequence[int]], labels: Sequence[str], *, summary: str) -> Html:
@@ -220,18 +243,14 @@ def _frame(
     drawn = []
     for tick in y.ticks():
         at = _f(y(tick))
-        drawn.append(
-            h("line", {"class": "grid", "x1": _f(LEFT), "x2": _f(WIDTH - RIGHT), "y1": at, "y2": at})
-        )
-        drawn.append(h("text", {"class": "end", "x": _f(LEFT - 7), "y": _f(y(tick) + 4)}, y_text(tick)))
-    drawn.append(
-        h("line", {"class": "axis", "x1": _f(LEFT), "x2": _f(WIDTH - RIGHT), "y1": floor, "y2": floor})
-    )
+        drawn.append(h("line", {"class": "grid", "x1": _f(x.start), "x2": _f(x.end), "y1": at, "y2": at}))
+        drawn.append(h("text", {"class": "end", "x": _f(x.start - 7), "y": _f(y(tick) + 4)}, y_text(tick)))
+    drawn.append(h("line", {"class": "axis", "x1": _f(x.start), "x2": _f(x.end), "y1": floor, "y2": floor}))
     for tick in x.ticks():
         drawn.append(
             h("text", {"class": "middle", "x": _f(x(tick)), "y": _f(height - BOTTOM + 16)}, x_text(tick))
         )
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (x.start + x.end) / 2
     drawn.append(h("text", {"class": "middle name", "x": _f(middle), "y": _f(height - 6)}, x_name))
     if y_name:
         centre = (TOP + height - BOTTOM) / 2

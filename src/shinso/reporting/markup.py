@@ -79,6 +79,16 @@ def scroll(content: Html, label: str) -> Html:
     return h("div", {"class": "box"}, h("p", {"class": "caption"}, label), inner)
 
 
+def section(anchor: str, title: str, *content: Content) -> Html:
+    """One section of the page."""
+    return h(
+        "section",
+        {"id": anchor, "aria-labelledby": f"{anchor}-title"},
+        h("h2", {"id": f"{anchor}-title"}, title),
+        *content,
+    )
+
+
 def details(summary: Content, *content: Content) -> Html:
     """Something that opens on a click."""
     return h("details", None, h("summary", None, summary), *content)

@@ -11,7 +11,8 @@ from .about import about_data, chip
 from .data import ReportData
 from .findings import headline
 from .markup import Content, Html, breakable, h
-from .result import errors, result
+from .result import result
+from .right_and_wrong import errors
 from .story import cost, learning, mistakes, settings
 
 MOST_CHIPS = 8
@@ -87,7 +88,11 @@ def _header(data: ReportData) -> Html:
     if not given:
         given.append(h("span", {"class": "chip"}, "nothing"))
     predict = [chip(column) for column in data.predict]
-    where = [data.source, data.created, f"shinso {data.version}" if data.version else ""]
+    where = [
+        data.source,
+        data.created[:16].replace("T", " "),
+        f"shinso {data.version}" if data.version else "",
+    ]
     if data.parent:
         where.append(f"made from {data.parent}")
     brand = h("p", {"class": "brand"}, h("b", None, "shinso ", h("span", {"lang": "ja"}, "深層")), " report")

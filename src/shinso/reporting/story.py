@@ -7,55 +7,102 @@ from typing import Any
 
 from . import charts
 from .data import Mistake, ReportData
-from .markup import Content, Html, breakable, details, figure, h, table
-from .result import section
+from .markup import Content, Html, breakable, details, figure, h, section, table
 from .words import compact, count, duration, memory, number, percent, word
 
 MOST_LINES = 200  # points of a learning curve
-LARGE_CELL = frozenset({"image", "mask", "audio", "series", "text"})
+LARGE_CELL = frozenset({"image", "mask", "audio", "series"})
+SHORT_TEXT = 60  # letters of a text that stands in a table
 
 
 def mistakes(data: ReportData) -> Html | None:
-    """The worst rows, shown as they are."""
+    """The worst rows, shown as they are: as cards where there is something to look at, else as a table."""
     parts: list[Content] = []
     kinds = {c.name: c.kind for c in data.columns}
     for name, found in data.mistakes.items():
         if not found:
             continue
-        drawn = kinds.get(name) not in ("category", "number", "labels", "datetime")
-        what = (
-            "Some rows, with truth and prediction"
-            if drawn
-            else f"The surest mistakes about {name}, the worst first"
-        )
-        if kinds.get(name) == "number":
-            what = f"The largest errors of {name}, the worst first"
-        parts.append(h("p", {"class": "lead"}, what + "."))
-        wide = any(kinds.get(c) == "text" for c in found[0].cells) or len(found[0].cells) > 2
-        cards = [_card(m, kinds) for m in found]
-        parts.append(h("div", {"class": "cards wide" if wide else "cards"}, *cards))
+        if kinds.get(name) in ("category", "labels"):
+            what = f"The surest mistakes about {name}, the worst first."
+        elif kinds.get(name) in ("number", "datetime"):
+            what = f"The largest errors of {name}, the worst first."
+        else:
+            what = f"Some rows of {name}, as they came."
+        if any(m.drawn or _large(m, kinds) for m in found):
+            wide = any(kinds.get(c) == "text" for c in found[0].cells) or len(found[0].cells) > 2
+            cards = [_card(m, kinds) for m in found]
+            parts += [
+                h("p", {"class": "lead"}, what),
+                h("div", {"class": "cards wide" if wide else "cards"}, *cards),
+            ]
+        else:
+            parts.append(_rows(found, what))
     return section("mistakes", "The worst mistakes", *parts) if parts else None
 
 
+def _large(mistake: Mistake, kinds: Mapping[str, str]) -> dict[str, str]:
+    """The cells to look at: images, sounds, series, and texts that are more than a few words."""
+    return {
+        name: cell
+        for name, cell in mistake.cells.items()
+        if kinds.get(name) in LARGE_CELL or (kinds.get(name) == "text" and len(cell) > SHORT_TEXT)
+    }
+
+
+def _rows(found: Sequence[Mistake], caption: str) -> Html:
+    sure = [_sure(m) for m in found]
+    head: list[Content] = ["Predicted", "True", *([_sure_head(found[0])] if any(sure) else [])]
+    body: list[list[Content]] = []
+    for mistake, said in zip(found, sure, strict=True):
+        row: list[Content] = [_said(mistake.predicted, drawn=False), _said(mistake.truth, drawn=False)]
+        row += [said] if any(sure) else []
+        body.append([*row, *[Html(cell) or "missing" for cell in mistake.cells.values()], mistake.row])
+    head += [*[breakable(name) for name in found[0].cells], "Row"]
+    return h("div", {"class": "mistakes"}, table(head, body, caption=caption))
+
+
+def _sure_head(mistake: Mistake) -> str:
+    return (
+        "Probability"
+        if mistake.probability is not None
+        else "Interval"
+        if mistake.low is not None
+        else "Off by"
+    )
+
+
 def _card(mistake: Mistake, kinds: Mapping[str, str]) -> Html:
-    large = [
-        h("div", {"class": f"cell {kinds.get(n, '')}"}, Html(c))
-        for n, c in mistake.cells.items()
-        if kinds.get(n) in LARGE_CELL
+    large = _large(mistake, kinds)
+    shown = [
+        h(
+            "div",
+            {"class": f"cell {kinds.get(n, '')}"},
+            h("small", None, n) if len(large) > 1 else None,
+            Html(c),
+        )
+        for n, c in large.items()
     ]
     small = [
         h("div", None, h("dt", None, breakable(name)), h("dd", None, Html(cell) or "missing"))
         for name, cell in mistake.cells.items()
-        if kinds.get(name) not in LARGE_CELL
+        if name not in large
     ]
     return h(
         "article",
         {"class": "card"},
         h("dl", {"class": "verdict"}, *_verdict(mistake)),
-        *large,
+        *shown,
         h("dl", {"class": "cells"}, *small) if small else None,
         h("p", {"class": "row", "title": mistake.row}, _where(mistake.row)) if mistake.row else None,
     )
+
+
+def _sure(mistake: Mistake) -> str:
+    if mistake.probability is not None:
+        return percent(mistake.probability)
+    if mistake.low is not None and mistake.high is not None:
+        return f"{number(mistake.low)} to {number(mistake.high)}"
+    return "" if mistake.error is None else f"{mistake.error:+,.4g}"
 
 
 def _verdict(mistake: Mistake) -> Iterator[Html]:
@@ -63,11 +110,7 @@ def _verdict(mistake: Mistake) -> Iterator[Html]:
         _said(mistake.predicted, drawn=mistake.drawn),
         _said(mistake.truth, drawn=mistake.drawn),
     )
-    sure = percent(mistake.probability) if mistake.probability is not None else ""
-    if mistake.low is not None and mistake.high is not None:
-        sure = f"{number(mistake.low)} to {number(mistake.high)}"
-    elif mistake.error is not None:
-        sure = f"{mistake.error:+,.4g} off"
+    sure = _sure(mistake)
     yield h(
         "div",
         {"class": "wrong"},
