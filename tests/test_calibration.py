@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
 from shinso.calibration import Calibration, calibrate, conformal_quantile
+from shinso.metrics import coverage
 
 
 def overconfident(n: int, seed: int, sharpness: float = 3.0) -> tuple[Any, Any]:
@@ -101,6 +102,21 @@ def test_constant_predictions() -> None:
     interval = found.interval(np.zeros(1))
     assert interval is not None
     assert interval[1][0] == pytest.approx(1.645, abs=0.15)
+
+
+def test_coverage_is_measured() -> None:
+    found = calibrate("category", *overconfident(2000, 4))
+    truth, probabilities = overconfident(5000, 5)
+    held = coverage("category", truth, found.apply(probabilities), found)
+    assert held is not None
+    assert held["low"] < 0.9 < held["high"] or held["value"] == pytest.approx(0.9, abs=0.02)
+    assert 1 <= held["size"] <= 4
+    numbers = calibrate("number", np.arange(100.0), np.zeros(100))
+    held = coverage("number", np.arange(100.0), np.zeros(100), numbers)
+    assert held is not None
+    assert (held["value"], held["promised"], held["size"]) == (0.91, 0.9, 2 * numbers.widths[0])
+    assert coverage("number", np.zeros(3), np.zeros(3), Calibration()) is None
+    assert coverage("text", [], [], Calibration()) is None
 
 
 def test_round_trip() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import measures
+from .calibration import Calibration
 from .classification import classification
 from .errors import DataError, did_you_mean
 from .intervals import Estimate, Floats, finite, median, percentiles, proportion, resample_sums, unknown
@@ -154,6 +155,32 @@ def _main_rows(kind: str, truth: Any, prediction: Any, labels: Sequence[str]) ->
     known = np.asarray(truth) >= 0
     exact = np.asarray(prediction)[known].argmax(1) == np.asarray(truth)[known]
     return {"exact": exact.astype(np.float64), "count": np.ones(len(exact))}
+
+
+def coverage(kind: str, truth: Any, prediction: Any, calibration: Calibration) -> dict[str, Any] | None:
+    """How often the intervals of a number, or the sets of a category, hold the truth; None where there are none.
+
+    `truth` and `prediction` as `evaluate_predictions` takes them, probabilities calibrated. Gives an estimate
+    with `promised` (the share that was asked for) and `size` (mean width of an interval, mean classes of a
+    set).
+    """
+    if kind == "category":
+        known = np.flatnonzero(np.asarray(truth) >= 0)
+        sets = calibration.sets(np.asarray(prediction)[known])
+        if sets is None:
+            return None
+        held, size = sets[np.arange(len(known)), np.asarray(truth)[known]], sets.sum(1)
+    elif kind == "number":
+        target, error = measures.numbers(truth, prediction)
+        ends = calibration.interval(target + error)
+        if ends is None:
+            return None
+        held, size = (ends[0] <= target) & (target <= ends[1]), ends[1] - ends[0]
+    else:
+        return None
+    estimate = proportion(int(held.sum()), len(held)).to_dict()
+    mean = finite(float(size.mean())) if len(held) else None
+    return {**estimate, "promised": calibration.coverage, "size": mean}
 
 
 def of_sums(kind: str, sums: Sums) -> dict[str, float | None]:

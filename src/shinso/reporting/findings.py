@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..metrics import lower_is_better
 from .data import Json, ReportData
-from .words import count, decimals_of, fixed, interval, measured, percent, word
+from .words import count, decimals_of, fixed, interval, measured, number, percent, word
 
 LEAST_ROWS = 10  # of a class before its recall is spoken of
 
@@ -135,8 +135,13 @@ def covering(output: Json, calibration: Json) -> Iterator[Finding]:
     found = output.get("coverage")
     if not found or found.get("value") is None:
         return
-    promised = calibration.get("coverage", 0.9)
-    text = f"Its {percent(promised, 0)} intervals held the truth in {percent(found['value'])} of the rows"
+    promised = found.get("promised", calibration.get("coverage", 0.9))
+    what = "intervals held the truth"
+    if output["kind"] == "category":
+        what = (
+            f"sets of possible classes ({number(found.get('size'), 3)} classes on average) held the true one"
+        )
+    text = f"Its {percent(promised, 0)} {what} in {percent(found['value'])} of the rows"
     inside = found["low"] <= promised <= found["high"]
     yield Finding("good" if inside or found["value"] >= promised else "warning", text + ".")
 
