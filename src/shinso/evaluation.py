@@ -10,6 +10,9 @@ import torch
 
 from .calibration import Calibration
 from .columns import Column, Values
+from .columns.category import Category
+from .columns.labels import Labels
+from .columns.mask import Mask
 from .data.loader import Loader
 from .errors import DataError
 from .heads import POOLED
@@ -112,7 +115,9 @@ def measure(
 
 
 def calibrated(column: Column, prediction: Any, calibration: Mapping[str, Calibration]) -> Any:
-    """Probabilities after temperature scaling; other predictions as they are."""
+    """Predictions as metrics take them: probabilities after temperature scaling, masks as class numbers."""
+    if isinstance(column, Mask):
+        return [np.searchsorted(column.levels, mask) for mask in prediction]
     if column.kind == "category" and column.name in calibration:
         return calibration[column.name].apply(prediction)
     return prediction
@@ -120,10 +125,10 @@ def calibrated(column: Column, prediction: Any, calibration: Mapping[str, Calibr
 
 def labels_of(column: Column) -> Sequence[str]:
     """The classes of a column that has them."""
-    if column.kind in ("category", "labels"):
-        return tuple(str(label) for label in column.to_dict()["labels"])
-    if column.kind == "mask":
-        return tuple(str(c) for c in column.to_dict()["classes"])
+    if isinstance(column, Category | Labels):
+        return tuple(str(label) for label in column.labels)
+    if isinstance(column, Mask):
+        return tuple(str(level) for level in column.levels)
     return ()
 
 
@@ -136,7 +141,9 @@ def answers(
     """
     table: dict[str, list[Any]] = {}
     for c in schema.predict:
-        values = calibrated(c, predictions[c.name], calibration)
+        values = predictions[c.name]
+        if c.kind in PROBABILITIES:
+            values = calibrated(c, values, calibration)
         table[c.name] = [c.decode(v) for v in values] if c.kind in PROBABILITIES else list(values)
         if c.kind in PROBABILITIES:
             rounded = np.asarray(values, np.float64).round(6)

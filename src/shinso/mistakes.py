@@ -9,6 +9,7 @@ import numpy as np
 
 from .calibration import Calibration
 from .columns import Column
+from .columns.mask import Mask
 from .data.loader import Rows
 from .evaluation import calibrated, labels_of
 from .preparing import Prepared
@@ -29,7 +30,7 @@ def worst(
         elif column.kind == "number":
             picked = _far_numbers(prediction, truths[column.name])
         else:
-            picked = _samples(column, prediction, truths[column.name])
+            picked = _samples(column, predictions[column.name], truths[column.name])
         found[column.name] = [{**entry, **_shown(prepared, int(rows[place]))} for place, entry in picked]
     return found
 
@@ -75,6 +76,8 @@ def _samples(column: Column, prediction: Any, truth: Any) -> list[tuple[int, dic
 def _value(column: Column, truth: Any) -> Any:
     if column.kind == "labels":
         return column.decode(np.asarray(truth, np.float64))
+    if isinstance(column, Mask):  # class numbers, shown as raw levels
+        return np.asarray((*column.levels, *([0] * 256))[:256], np.uint8)[truth]
     return truth.tolist() if column.kind == "series" else truth
 
 
