@@ -158,7 +158,7 @@ def _main_rows(kind: str, truth: Any, prediction: Any, labels: Sequence[str]) ->
 
 
 def coverage(kind: str, truth: Any, prediction: Any, calibration: Calibration) -> dict[str, Any] | None:
-    """How often the intervals of a number, or the sets of a category, hold the truth; None where there are none.
+    """How often the intervals of a number, or the sets of a category, hold the truth; None without them.
 
     `truth` and `prediction` as `evaluate_predictions` takes them, probabilities calibrated. Gives an estimate
     with `promised` (the share that was asked for) and `size` (mean width of an interval, mean classes of a

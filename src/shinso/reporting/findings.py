@@ -124,7 +124,9 @@ def honest(output: Json) -> Iterator[Finding]:
     if error > 0.05 and rows >= 200:
         way = "too high" if lean > 0 else "too low"
         yield Finding("warning", f"Its probabilities are {percent(error)} off on average, mostly {way}.")
-    elif error <= 0.03:
+    elif error <= 0.03 and (_value(output["metrics"], "balanced_accuracy") or 0) > 1.2 / len(
+        output["labels"]
+    ):
         yield Finding(
             "good", f"Its probabilities can be taken at their word: they are {percent(error)} off on average."
         )

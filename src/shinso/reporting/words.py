@@ -77,12 +77,19 @@ def number(value: float | None, digits: int = 4) -> str:
 def percent(share: float | None, decimals: int = 1) -> str:
     """A share as a percentage.
 
-    >>> percent(0.9834), percent(1.0), percent(None)
-    ('98.3%', '100%', 'n/a')
+    >>> percent(0.9834), percent(1.0), percent(0.0001), percent(None)
+    ('98.3%', '100%', '<0.1%', 'n/a')
     """
     if share is None:
         return "n/a"
-    return "100%" if share == 1 else "0%" if share == 0 else f"{100 * share:.{decimals}f}%"
+    if share in (0, 1):
+        return f"{100 * share:.0f}%"
+    least = 10**-decimals
+    if 0 < 100 * share < least / 2:
+        return f"<{least:.{decimals}f}%"
+    if 100 - least / 2 <= 100 * share < 100:
+        return f">{100 - least:.{decimals}f}%"
+    return f"{100 * share:.{decimals}f}%"
 
 
 def fixed(metric: str, value: float | None, decimals: int) -> str:
