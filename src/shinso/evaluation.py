@@ -145,14 +145,21 @@ def answers(
         if c.kind in PROBABILITIES:
             values = calibrated(c, values, calibration)
         table[c.name] = [c.decode(v) for v in values] if c.kind in PROBABILITIES else list(values)
+        if c.kind == "number":
+            table[c.name] = rounded(values)
         if c.kind in PROBABILITIES:
-            rounded = np.asarray(values, np.float64).round(6)
+            shares = np.asarray(values, np.float64).round(6)
             for i, label in enumerate(labels_of(c)):
-                table[f"{c.name}: {label}"] = rounded[:, i].tolist()
+                table[f"{c.name}: {label}"] = shares[:, i].tolist()
         ends = calibration[c.name].interval(np.asarray(values, np.float64)) if c.kind == "number" else None
         if ends is not None:
-            table[f"{c.name} low"], table[f"{c.name} high"] = ends[0].tolist(), ends[1].tolist()
+            table[f"{c.name} low"], table[f"{c.name} high"] = rounded(ends[0]), rounded(ends[1])
     return table
+
+
+def rounded(values: Sequence[float]) -> list[float]:
+    """Numbers to the seven digits that float32 holds."""
+    return [float(f"{value:.7g}") for value in values]
 
 
 def require_columns(schema: Schema, names: Sequence[str], *, targets: bool) -> None:

@@ -13,12 +13,14 @@ from safetensors.numpy import save
 from .baselines import Part, baselines
 from .calibration import Calibration, calibrate
 from .columns import Column
+from .columns.base import is_missing
 from .console import Console
 from .data.loader import Rows
 from .evaluation import calibrated, labels_of, measure, predict_rows, truth_of
 from .files import write_atomic
 from .loop import Fitted
 from .machine import Plan, peak_memory, roofs
+from .metrics import coverage
 from .mistakes import worst
 from .network import Network
 from .preparing import Prepared
@@ -33,6 +35,7 @@ LEAST_BASELINE, MOST_BASELINE = 2.0, 20.0  # seconds
 LEFT_FOR_WRITING = 1.0  # seconds kept of a time limit
 LARGE = frozenset({"image", "mask", "text"})  # kinds of output that are evaluated on a part of the rows
 MOST_LARGE = 500
+SUMMARISED = 100_000  # training rows that a summary looks at
 
 
 def finish(
@@ -53,12 +56,14 @@ def finish(
     truths = truths_of(prepared, rows)
     block = prepared.window.ahead if prepared.window else 1  # neighbouring windows overlap
     outputs = measure(prepared.schema, predictions, truths, calibration, seed, block)
+    add_coverage(outputs, prepared, predictions, truths, calibration)
     seconds["evaluate"] = time.perf_counter() - started
     started = time.perf_counter()
     for column in prepared.schema.predict:
         outputs[column.name]["baselines"] = measure_baselines(
-            prepared, column, part, budget(seconds, deadline), seed
-        )
+            prepared, column, rows, calibrated(column, predictions[column.name], calibration),
+            budget(seconds, deadline), seed,
+        )  # fmt: skip
     seconds["baselines"] = time.perf_counter() - started
     evaluation = {
         "part": part,
@@ -126,20 +131,37 @@ def evaluated_rows(prepared: Prepared, part: str) -> Rows:
 
 
 def measure_baselines(
-    prepared: Prepared, column: Column, part: str, seconds: float, seed: int
+    prepared: Prepared, column: Column, rows: Rows, prediction: Any, seconds: float, seed: int
 ) -> list[dict[str, Any]]:
-    """What simple models reach on the same rows."""
+    """What simple models reach on the same rows, and what the network gains over each of them."""
     if column.kind not in BASELINE_KINDS or not prepared.schema.given:
         return []
 
-    def side(rows: Rows) -> Part:
-        inputs = {c.name: (c, prepared.table.values(c.name, rows)) for c in prepared.schema.given}
-        return Part(inputs=inputs, target=truths_of(prepared, rows)[column.name])
+    def side(chosen: Rows, sampled_from: int) -> Part:
+        inputs = {c.name: (c, prepared.table.values(c.name, chosen)) for c in prepared.schema.given}
+        target = truth_of(
+            column, prepared.table.values(column.name, chosen), prepared.store[column.name].take(chosen)
+        )
+        return Part(inputs=inputs, target=target, sampled_from=sampled_from)
 
+    train = prepared.split.train
     return baselines(
-        column.kind, side(spread_rows(prepared.split.train)), side(prepared.parts[part]), labels_of(column),
-        seed=seed, seconds=seconds,
+        column.kind, side(spread_rows(train), len(train)), side(rows, 0), labels_of(column),
+        seed=seed, seconds=seconds, prediction=prediction,
     )  # fmt: skip
+
+
+def add_coverage(
+    outputs: dict[str, Any], prepared: Prepared, predictions: Mapping[str, Any], truths: Mapping[str, Any],
+    calibration: Mapping[str, Calibration],
+) -> None:  # fmt: skip
+    """How often intervals and class sets held the truth, beside the metrics of each output that has them."""
+    for c in prepared.schema.predict:
+        held = coverage(
+            c.kind, truths[c.name], calibrated(c, predictions[c.name], calibration), calibration[c.name]
+        )
+        if held is not None:
+            outputs[c.name]["coverage"] = held
 
 
 def spread_rows(rows: Rows, most: int = 20_000) -> Rows:

@@ -28,7 +28,7 @@ def worst(
         if column.kind == "category":
             picked = _wrong_classes(column, prediction, truths[column.name])
         elif column.kind == "number":
-            picked = _far_numbers(prediction, truths[column.name])
+            picked = _far_numbers(prediction, truths[column.name], calibration[column.name])
         else:
             picked = _samples(column, predictions[column.name], truths[column.name])
         found[column.name] = [{**entry, **_shown(prepared, int(rows[place]))} for place, entry in picked]
@@ -53,14 +53,29 @@ def _wrong_classes(column: Column, probabilities: Any, truth: Any) -> list[tuple
     ]
 
 
-def _far_numbers(prediction: Any, truth: Any) -> list[tuple[int, dict[str, Any]]]:
+def _far_numbers(prediction: Any, truth: Any, calibration: Calibration) -> list[tuple[int, dict[str, Any]]]:
     error = np.abs(prediction - truth)
     order = np.argsort(-np.where(np.isfinite(error), error, -1.0), kind="stable")[:SHOWN]
+    ends = calibration.interval(prediction)
     return [
-        (int(i), {"truth": float(truth[i]), "predicted": float(prediction[i]), "probability": None})
+        (
+            int(i),
+            {
+                "truth": _rounded(truth[i]),
+                "predicted": _rounded(prediction[i]),
+                "error": _rounded(prediction[i] - truth[i]),
+                "low": None if ends is None else _rounded(ends[0][i]),
+                "high": None if ends is None else _rounded(ends[1][i]),
+            },
+        )
         for i in order
         if np.isfinite(error[i])
     ]
+
+
+def _rounded(value: float) -> float:
+    """Seven digits: what float32 holds."""
+    return float(f"{value:.7g}")
 
 
 def _samples(column: Column, prediction: Any, truth: Any) -> list[tuple[int, dict[str, Any]]]:

@@ -33,7 +33,7 @@ def report_data(run: RunDirectory, evaluation: dict[str, Any]) -> ReportData:
         stopped=facts["stopped"],
         notes=run.data["notes"],
         quarantine=run.quarantine,
-        history=[_flat(entry) for entry in run.metrics],
+        history=run.metrics,
         calibration=read_json(run.path / "calibration.json"),
         mistakes={
             name: [_mistake(m) for m in found]
@@ -68,10 +68,6 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).astimezone().isoformat(timespec="seconds")
 
 
-def _flat(entry: dict[str, Any]) -> dict[str, Any]:
-    return entry
-
-
 def _mistake(found: dict[str, Any]) -> Mistake:
     return Mistake(
         truth=str(found["truth"]),
@@ -82,4 +78,5 @@ def _mistake(found: dict[str, Any]) -> Mistake:
         high=found.get("high"),
         row=str(found.get("key", "")),
         cells=found["cells"],
+        drawn=bool(found.get("html", False)),
     )
