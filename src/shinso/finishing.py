@@ -202,8 +202,11 @@ def training_facts(
 
 
 def summaries(prepared: Prepared) -> dict[str, Any]:
-    """By column: facts about its training values, for the report and for drift."""
-    rows = spread_rows(prepared.split.train, 100_000)
-    return {
-        c.name: {"kind": c.kind, **c.summary(prepared.table.values(c.name, rows))} for c in prepared.schema
-    }
+    """By column: facts about its training values and one of them, for the report and for drift."""
+    rows = spread_rows(prepared.split.train, SUMMARISED)
+    found = {}
+    for c in prepared.schema:
+        values = prepared.table.values(c.name, rows)
+        shown = next((c.show(v) for v in values[:SUMMARISED] if not is_missing(v)), "")
+        found[c.name] = {"kind": c.kind, **c.summary(values), "example": shown}
+    return found
