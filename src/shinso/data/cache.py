@@ -102,8 +102,8 @@ class _Job:
         found = self._find(column, key)
         if found is None:
             raise DataError(
-                f"The cache entry of column {column.name!r} vanished as it was written: another process removes "
-                f"entries of {self.entries.folder}. Name another folder with --set data.cache=/path/to/folder."
+                f"The cache entry of column {column.name!r} vanished as it was written: another process "
+                f"removes entries of {self.entries.folder}. Name another folder with --set data.cache=DIR."
             )
         return found
 

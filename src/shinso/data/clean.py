@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..columns.base import Values, missing_mask
 from .notes import MOST_LISTED, Bad, Note, plural
 from .table import Table
+from .values import codes_of
 
 Rows = NDArray[np.int64]
 LOOKED_AT = 1_000_000  # rows, evenly spread over a larger table
@@ -42,7 +42,7 @@ class _Look:
     name: str
     values: Values
     missing: NDArray[np.bool_]
-    codes: NDArray[np.int64] | None  # equal values have equal codes; None for values that cannot be compared
+    codes: NDArray[np.int32] | None  # equal values have equal codes; None for values that cannot be compared
 
     @property
     def distinct(self) -> int:
@@ -106,27 +106,6 @@ def _look(table: Table, name: str, rows: Rows) -> _Look:
     return _Look(name, values, missing, codes_of(values, missing))
 
 
-def codes_of(values: Values, missing: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-    """(n,) numbers from 0 on, equal for equal values; missing ones share the next number.
-
-    >>> codes_of(np.array(["b", None, "b"], object), np.array([False, True, False]))
-    array([0, 1, 0])
-    """
-    if values.dtype.kind == "O":
-        if not all(isinstance(value, str | bool) for value in values[~missing][:1000]):
-            return None
-        try:
-            found = pa.array(values, pa.string(), from_pandas=True).dictionary_encode().indices
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            return None
-        codes = np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
-    else:
-        codes = np.full(len(values), -1, np.int64)
-        codes[~missing] = np.unique(values[~missing], return_inverse=True)[1]
-    codes[missing] = codes.max(initial=-1) + 1
-    return codes
-
-
 def _useless(look: _Look) -> str | None:
     """Why a column tells nothing, if so."""
     rows, missing = len(look.values), int(look.missing.sum())
@@ -187,7 +166,7 @@ def _leaks(look: _Look, targets: Sequence[_Look]) -> Iterator[Note]:
     for target in targets:
         if look.codes is None or target.codes is None or not 1 < target.distinct == look.distinct <= 100:
             continue
-        pairs = np.unique(look.codes * (target.codes.max() + 1) + target.codes)
+        pairs = np.unique(look.codes.astype(np.int64) * (int(target.codes.max()) + 1) + target.codes)
         if len(pairs) == target.distinct and len(look.values) >= FEWEST_ROWS:
             message = f"{look.name!r} tells {target.name!r} exactly: will it be known when predicting?"
             yield Note("warning", message, look.name)

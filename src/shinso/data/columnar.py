@@ -154,7 +154,7 @@ def from_lists(columns: Mapping[str, Sequence[Any]], name: str) -> Loaded:
 def to_arrow(values: Sequence[Any]) -> tuple[pa.Array | None, list[int]]:
     """Python values as an Arrow array, and the places of cells that became missing; None for other objects.
 
-    >>> to_arrow([1, 2.5, None])[0].type, to_arrow(["a", 1])[0].to_pylist(), to_arrow([[1], {2}])[0]
+    >>> to_arrow([1, 2.5, None])[0].type, to_arrow(["a", 1])[0].to_pylist(), to_arrow([1, {}])[0]
     (DataType(double), ['a', '1'], None)
     """
     if isinstance(values, np.ndarray) and values.ndim > 1:

@@ -17,7 +17,7 @@ from ..errors import DataError
 from .cores import cores
 from .dialect import NO_SEPARATOR, Dialect, check_names, parse, same_names, sniff
 from .entries import Entries, make_key
-from .infer import EXPECTED, Cells, Guess, convert, guess
+from .infer import EXPECTED, Typing, read_typed
 from .loaded import Loaded, Span, find_span
 from .notes import MOST_LISTED, Bad, Note, plural, shorten
 from .spool import FORMAT as SPOOL_FORMAT
@@ -67,17 +67,19 @@ def read_delimited(files: list[TextFile], options: DataConfig, entries: Entries)
     def pieces() -> Iterator[pa.Table]:
         return _parse(plans, outcomes) if large else iter(kept)
 
-    guesses = guess(pieces, decimal_comma=plans[0].dialect.separator != ",")
-    _check(plans, outcomes, options)
-    cells = Cells()
-    typed = convert(pieces, guesses, strip=plans[0].dialect.spaces, cells=cells)
+    def keep(typed: Iterator[pa.Table], typing: Typing) -> Loaded:
+        def facts() -> Facts:
+            _check(plans, outcomes, options)
+            return _facts(plans, outcomes, typing)
 
-    def facts() -> Facts:
-        return _facts(plans, outcomes, guesses, cells)
+        return spool(typed, facts, fingerprint, entries, key) if large else gather(typed, facts, fingerprint)
 
-    if large:
-        return spool(typed, facts, fingerprint, entries, key)
-    return gather(typed, facts, fingerprint)
+    dialect = plans[0].dialect
+    loaded = read_typed(pieces, keep, decimal_comma=dialect.separator != ",", strip=dialect.spaces)
+    if loaded is None:
+        _check(plans, outcomes, options)
+        raise AssertionError("a file without rows is refused")
+    return loaded
 
 
 def make_plans(files: list[TextFile], options: DataConfig) -> list[Plan]:
@@ -205,7 +207,7 @@ def _read(
                 ignore_empty_lines=not blank,
             ),
             pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(plan.names, pa.large_string()), strings_can_be_null=False
+                column_types=dict.fromkeys(plan.names, pa.string()), strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid as error:
@@ -240,7 +242,7 @@ def _check(plans: list[Plan], outcomes: list[Outcome], options: DataConfig) -> N
         )
 
 
-def _facts(plans: list[Plan], outcomes: list[Outcome], guesses: dict[str, Guess], cells: Cells) -> Facts:
+def _facts(plans: list[Plan], outcomes: list[Outcome], typing: Typing) -> Facts:
     spans = tuple(
         Span(plan.file.name, outcome.rows, tuple(outcome.numbers), _lines(plan))
         for plan, outcome in zip(plans, outcomes, strict=True)
@@ -250,16 +252,15 @@ def _facts(plans: list[Plan], outcomes: list[Outcome], guesses: dict[str, Guess]
         for span, outcome in zip(spans, outcomes, strict=True)
         for number, line, reason in zip(outcome.numbers, outcome.lines, outcome.reasons, strict=True)
     ][:MOST_LISTED]
+    cells = typing.cells
     for row, column, text in zip(cells.rows, cells.columns, cells.texts, strict=True):
         span, index = find_span(spans, row)
-        reason = f"missing: the column holds {EXPECTED[guesses[column].kind]}"
+        reason = f"missing: the column holds {EXPECTED[typing.guesses[column].kind]}"
         bad.append(Bad(span.file, span.number(index), column, reason, text))
-    return spans, tuple(_notes(plans, outcomes, guesses, cells)), tuple(bad)
+    return spans, tuple(_notes(plans, outcomes, typing)), tuple(bad)
 
 
-def _notes(
-    plans: list[Plan], outcomes: list[Outcome], guesses: dict[str, Guess], cells: Cells
-) -> Iterator[Note]:  # fmt: skip
+def _notes(plans: list[Plan], outcomes: list[Outcome], typing: Typing) -> Iterator[Note]:
     for plan, outcome in zip(plans, outcomes, strict=True):
         file = plan.file
         if file.encoding not in ("utf-8", "utf-8-sig"):
@@ -274,7 +275,8 @@ def _notes(
             yield Note("warning", message, None, len(outcome.numbers))
     if not plans[0].dialect.header and plans[0].dialect.separator != NO_SEPARATOR:
         yield Note("info", "the first line holds data, not names: columns are called column_1, column_2, ...")
-    for name, found in guesses.items():
+    cells = typing.cells
+    for name, found in typing.guesses.items():
         if found.odd:
             example = next((t for c, t in zip(cells.columns, cells.texts, strict=True) if c == name), "")
             message = (

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ SHARE = 0.95  # a column holds numbers, or dates, when this share of its cells d
 LIKELY = 0.5  # the share of a sample from which on a kind is tried at all
 SAMPLE = 500
 FEW = 20
+FIRST = 20_000  # rows that the kinds are guessed from
 # 01/02/2024 is not among them: it stays text, for the column to read as the training rows are written.
 TIME_FORMATS = (
     "%d.%m.%Y", "%d.%m.%Y %H:%M", "%Y.%m.%d", "%Y.%m.%d %H:%M", "%d-%b-%Y", "%d %b %Y", "%d %B %Y",
@@ -32,6 +33,7 @@ ISO_FORMATS = (
     "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M",
 )  # fmt: skip
 ZONE = r"\s*(Z|[+-]\d{2}:?\d{2})$"
+T = TypeVar("T")
 Kind = Literal["int", "float", "thousands", "comma", "time", "text", "empty"]
 PATTERNS: dict[Kind, str] = {
     "float": r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?([iI][nN][fF]|[iI]nfinity)",
@@ -79,34 +81,68 @@ class _Count:
     zeros: bool = False  # one of them begins with a zero
 
 
-def guess(pieces: Pieces, *, decimal_comma: bool, only_times: bool = False) -> dict[str, Guess]:
-    """The kind of every column, from all of its cells; an empty dict when there are no pieces."""
+class Changed(Exception):
+    """The cells further down changed the kind of a column: read again."""
+
+
+@dataclass
+class Typing:
+    """The kinds of the columns, as known so far."""
+
+    guesses: dict[str, Guess]
+    trials: list[Guess]  # the kinds that are tried
+    strip: bool
+    cells: Cells = field(default_factory=Cells)
+
+
+def read_typed(
+    pieces: Pieces, consume: Callable[[Iterator[pa.Table], Typing], T], *, decimal_comma: bool, strip: bool
+) -> T | None:
+    """What `consume` makes of the typed pieces; None when there is no piece.
+
+    The kinds are guessed from the first rows and checked on all; where they prove wrong, everything is read
+    once more with the right ones, and what `consume` was given before is to be thrown away.
+    """
     first = next(pieces(), None)
     if first is None:
-        return {}
+        return None
+    first = first[:FIRST]
     numbers: tuple[Kind, ...] = ("float", "comma") if decimal_comma else ("float", "thousands")
-    trials = [_trial(_sample(column), () if only_times else numbers) for column in first.columns]
+    trials = [_trial(_sample(column), numbers) for column in first.columns]
     counts = [_Count() for _ in trials]
-    with ThreadPoolExecutor(cores()) as pool:
-        for piece in pieces():
-            list(pool.map(_count, piece.columns, trials, counts))
-    return {
-        name: _decide(trial, count)
-        for name, trial, count in zip(first.column_names, trials, counts, strict=True)
-    }
+    for column, trial, count in zip(first.columns, trials, counts, strict=True):
+        _convert(column, trial, trial, count, strip=strip)
+    typing = Typing(_decide_all(first.column_names, trials, counts), trials, strip)
+    try:
+        return consume(_typed(pieces, typing), typing)
+    except Changed:
+        typing.cells = Cells()
+        return consume(_typed(pieces, typing), typing)
 
 
-def convert(pieces: Pieces, guesses: dict[str, Guess], *, strip: bool, cells: Cells) -> Iterator[pa.Table]:
-    """The typed pieces; what does not fit its column's kind is missing and stands in `cells`."""
+def _typed(pieces: Pieces, typing: Typing) -> Iterator[pa.Table]:
+    """The pieces as `typing` says; what does not fit its column is missing and listed."""
     start = 0
+    names, guesses = list(typing.guesses), list(typing.guesses.values())
+    counts = [_Count() for _ in names]
+    convert = partial(_convert, strip=typing.strip)
     with ThreadPoolExecutor(cores()) as pool:
         for piece in pieces():
-            typed = list(pool.map(partial(_converted, strip=strip), piece.columns, guesses.values()))
-            for (name, found), before, after in zip(guesses.items(), piece.columns, typed, strict=True):
-                if found.odd or found.infinite:
-                    _collect(name, before, after, start, cells)
+            before = [count.odd + count.infinite for count in counts]
+            typed = list(pool.map(convert, piece.columns, typing.trials, guesses, counts))
+            for i, name in enumerate(names):
+                odd = counts[i].odd + counts[i].infinite > before[i]
+                if odd and guesses[i].kind not in ("text", "empty"):
+                    _collect(name, piece.column(i), typed[i], start, typing.cells)
             start += len(piece)
-            yield pa.table(typed, names=list(guesses))
+            yield pa.table(typed, names=names)
+    typing.guesses = _decide_all(names, typing.trials, counts)
+    if [guess.kind for guess in guesses] != [guess.kind for guess in typing.guesses.values()]:
+        raise Changed
+
+
+def _decide_all(names: list[str], trials: list[Guess], counts: list[_Count]) -> dict[str, Guess]:
+    return {name: _decide(trial, count) for name, trial, count in zip(names, trials, counts, strict=True)}
 
 
 def _sample(column: pa.ChunkedArray) -> list[str]:
@@ -143,13 +179,30 @@ def _is_time(cell: str, format: str) -> bool:
     return True
 
 
-def _count(column: pa.ChunkedArray, trial: Guess, count: _Count) -> None:
+def _convert(
+    column: pa.ChunkedArray, trial: Guess, guess: Guess, count: _Count, *, strip: bool
+) -> pa.ChunkedArray:
+    """A text column as its guessed kind, counting how its cells fit the kind that is tried."""
     present = _present(column)
     there = len(present) - present.null_count
     count.there += there
-    if trial.kind == "text":
-        return
-    values = _read(present, trial)
+    values = None
+    if trial.kind != "text":
+        values = _read(present, trial, whole=count.whole)
+        _count(values, present, there, count)
+    if guess.kind == "empty":
+        return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+    if values is None or guess.kind == "text":
+        return present if strip else pc.if_else(present.is_valid(), column, None)
+    if guess.kind == "int":
+        return values.cast(pa.int64(), safe=False)
+    if guess.kind == "time":
+        return values
+    values = values.cast(pa.float64(), safe=False)
+    return pc.if_else(pc.is_finite(values), values, None) if count.infinite else values
+
+
+def _count(values: pa.ChunkedArray, present: pa.ChunkedArray, there: int, count: _Count) -> None:
     count.odd += there - (len(values) - values.null_count)
     if pa.types.is_integer(values.type):
         count.zeros = count.zeros or _begins_with_zero(present)
@@ -179,30 +232,26 @@ def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
     )
 
 
-def _read(present: pa.ChunkedArray, guess: Guess) -> pa.ChunkedArray:
-    """Cells as int64, float64 or timestamp[us]; null where they are missing or something else."""
-    if guess.kind == "time":
-        return _read_times(present, guess.format)
-    if guess.kind in ("float", "int"):
-        for kind in (pa.int64(), pa.float64()):
-            try:
-                return present.cast(kind)  # most columns are clean: no cell needs to be looked at by itself
-            except pa.ArrowInvalid:
-                continue
-    fits = pc.match_substring_regex(
-        present, f"^({PATTERNS['float' if guess.kind == 'int' else guess.kind]})$"
-    )
-    fitting = pc.replace_substring_regex(pc.if_else(fits, present, None), r"^\+", "")
-    if guess.kind == "thousands":
-        fitting = pc.replace_substring(fitting, ",", "")
-    if guess.kind == "comma":
-        fitting = pc.replace_substring(pc.replace_substring(fitting, ".", ""), ",", ".")
-    for kind in (pa.int64(), pa.float64()):
+def _read(present: pa.ChunkedArray, trial: Guess, *, whole: bool) -> pa.ChunkedArray:
+    """Cells as int64 (while all are `whole`), float64 or timestamp[us]; null where they are none."""
+    if trial.kind == "time":
+        return _read_times(present, trial.format)
+    kinds = (pa.int64(), pa.float64()) if whole else (pa.float64(),)
+    for kind in kinds if trial.kind == "float" else ():
         try:
-            return fitting.cast(kind)
+            return present.cast(kind)  # most columns are clean: no cell needs to be looked at by itself
         except pa.ArrowInvalid:
             continue
-    raise AssertionError("the pattern lets through what Arrow does not read as a number")
+    fits = pc.match_substring_regex(present, f"^({PATTERNS[trial.kind]})$")
+    fitting = pc.replace_substring_regex(pc.if_else(fits, present, None), r"^\+", "")
+    if trial.kind == "thousands":
+        fitting = pc.replace_substring(fitting, ",", "")
+    if trial.kind == "comma":
+        fitting = pc.replace_substring(pc.replace_substring(fitting, ".", ""), ",", ".")
+    try:
+        return fitting.cast(kinds[0])
+    except pa.ArrowInvalid:
+        return fitting.cast(pa.float64())  # the pattern lets nothing else through
 
 
 def _read_times(present: pa.ChunkedArray, format: str | None) -> pa.ChunkedArray:
@@ -221,19 +270,6 @@ def _begins_with_zero(present: pa.ChunkedArray) -> bool:
     """Whether a cell such as 007 is among whole numbers."""
     zero = pc.and_(pc.starts_with(present, "0"), pc.greater(pc.binary_length(present), 1))
     return bool(pc.any(zero).as_py())
-
-
-def _converted(column: pa.ChunkedArray, guess: Guess, *, strip: bool) -> pa.ChunkedArray:
-    if guess.kind == "empty":
-        return pa.chunked_array([pa.nulls(len(column), pa.float64())])
-    present = _present(column)
-    if guess.kind == "text":
-        return present if strip else pc.if_else(present.is_valid(), column, None)
-    values = _read(present, guess)
-    if guess.kind in ("int", "time"):
-        return values
-    values = values.cast(pa.float64())
-    return pc.if_else(pc.is_finite(values), values, None) if guess.infinite else values
 
 
 def _collect(name: str, before: pa.ChunkedArray, after: pa.ChunkedArray, start: int, cells: Cells) -> None:

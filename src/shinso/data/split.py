@@ -13,9 +13,12 @@ from ..config import DataConfig
 from ..errors import DataError, SettingError
 from .notes import Note
 from .table import Table
+from .values import codes_of
 
 Rows = NDArray[np.int64]
+Codes = NDArray[np.int32]
 Parts = NDArray[np.int8]  # 0 train, 1 validation, 2 test
+MOST_SORTED = 2_000_000  # above this chance alone gives every class its share
 MOST_CLASSES = 1_000  # a text target with more distinct values is not split by class
 
 
@@ -98,25 +101,25 @@ def counts_of(n: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
     return counts
 
 
-def _classes(values: Values | None, n: int, options: DataConfig) -> NDArray[np.int64]:
+def _classes(values: Values | None, n: int, options: DataConfig) -> Codes:
     """(n,) number of the class of each row: all 0 where the target is no category, or not to be split by."""
+    none = np.zeros(n, np.int32)
     if values is None or not options.stratify or values.dtype.kind not in "Obi":
-        return np.zeros(n, np.int64)
-    texts = np.array(
-        ["\0" if missing else str(v) for v, missing in zip(values, missing_mask(values), strict=True)]
-    )
-    names, codes = np.unique(texts, return_inverse=True)
-    if len(names) > min(MOST_CLASSES, max(2, len(values) // 2)):
-        return np.zeros(n, np.int64)
-    return np.asarray(codes, np.int64)
+        return none
+    codes = codes_of(values, missing_mask(values))
+    if codes is None or codes.max(initial=0) >= min(MOST_CLASSES, max(2, n // 2)):
+        return none
+    return codes
 
 
-def _by_class(codes: NDArray[np.int64], shares: NDArray[np.float64], rng: np.random.Generator) -> Parts:
+def _by_class(codes: Codes, shares: NDArray[np.float64], rng: np.random.Generator) -> Parts:
     """Parts that have the classes in equal shares: rows in order of class, dealt out at even distances."""
     order = rng.permutation(len(codes))
-    order = order[np.argsort(codes[order], kind="stable")]
+    if len(codes) <= MOST_SORTED:
+        order = order[np.argsort(codes[order], kind="stable")]
     sizes = np.bincount(codes)
-    order = order[sizes[codes[order]] > 1]  # a class with one row is trained on
+    if sizes.min() <= 1:
+        order = order[sizes[codes[order]] > 1]  # a class with one row is trained on
     parts = np.zeros(len(codes), np.int8)
     _, n_validation, n_test = counts_of(len(codes), shares)
     for part, count in ((2, n_test), (1, n_validation)):
@@ -125,11 +128,13 @@ def _by_class(codes: NDArray[np.int64], shares: NDArray[np.float64], rng: np.ran
             continue
         places = np.floor((np.arange(count) + rng.random()) * len(order) / count).astype(np.int64)
         parts[order[places]] = part
-        order = np.delete(order, places)
+        left = np.ones(len(order), np.bool_)
+        left[places] = False
+        order = order[left]
     return _train_on_every_class(parts, codes)
 
 
-def _train_on_every_class(parts: Parts, codes: NDArray[np.int64]) -> Parts:
+def _train_on_every_class(parts: Parts, codes: Codes) -> Parts:
     """Swap rows where a class has none in training, which small classes can meet."""
     in_training = np.bincount(codes[parts == 0], minlength=int(codes.max()) + 1)
     for code in np.flatnonzero(in_training == 0):
@@ -176,8 +181,9 @@ def _between_times(ordered: Values, end: int) -> int:
 
 def _by_group(groups: Values, shares: NDArray[np.float64], name: str, rng: np.random.Generator) -> Parts:
     """Whole groups, the largest first, each to the part that lacks most rows."""
-    texts = np.array([str(value) for value in groups])
-    _, codes = np.unique(texts, return_inverse=True)
+    codes = codes_of(groups, missing_mask(groups))
+    if codes is None:
+        raise DataError(f"Column {name!r} holds no values to group by. Choose another with data.group.")
     sizes = np.bincount(codes)
     wanted = int((shares > 0).sum())
     if len(sizes) < wanted:
@@ -200,7 +206,7 @@ def _by_group(groups: Values, shares: NDArray[np.float64], name: str, rng: np.ra
 
 
 def _given(
-    parts: Parts, shares: NDArray[np.float64], codes: NDArray[np.int64], rng: np.random.Generator,
+    parts: Parts, shares: NDArray[np.float64], codes: Codes, rng: np.random.Generator,
 ) -> tuple[Parts, tuple[Note, ...]]:  # fmt: skip
     """The parts that folders name; validation rows are cut from the training rows where there are none."""
     parts = parts.copy()
@@ -219,14 +225,19 @@ def _given(
         )
     if not (parts == 1).any():
         training = np.flatnonzero(parts == 0)
-        inner = np.array([shares[0], max(shares[1], 0.05), 0.0])
+        inner: NDArray[np.float64] = np.array([shares[0], max(shares[1], 0.05), 0.0])
         parts[training] = _by_class(
             np.unique(codes[training], return_inverse=True)[1], inner / inner.sum(), rng
         )
     return parts, notes
 
 
-def _notes(codes: NDArray[np.int64]) -> tuple[Note, ...]:
+def _renumber(codes: Codes) -> Codes:
+    """Class numbers without gaps."""
+    return np.unique(codes, return_inverse=True)[1].astype(np.int32)
+
+
+def _notes(codes: Codes) -> tuple[Note, ...]:
     singles = int((np.bincount(codes) == 1).sum())
     if not singles:
         return ()

@@ -79,16 +79,21 @@ class TextFile:
 
     def segments(self, quote: str | None) -> Iterator[bytes]:
         """The text in parts that end with a line, never inside a quoted cell."""
-        rest = b""
+        held: list[bytes] = []
+        size = 0
         for chunk in self.chunks():
-            rest += chunk
-            if len(rest) >= SEGMENT:
-                cut = _last_line_end(rest, quote)
-                if cut:
-                    yield rest[:cut]
-                    rest = rest[cut:]
-        if rest:
-            yield rest
+            held.append(chunk)
+            size += len(chunk)
+            if size < SEGMENT:
+                continue
+            data = b"".join(held)
+            cut = _last_line_end(data, quote)
+            if cut:
+                yield data[:cut]
+                data = data[cut:]
+            held, size = [data], len(data)
+        if size:
+            yield b"".join(held)
 
 
 def scan(path: Path, name: str, encoding: str | None = None) -> TextFile:

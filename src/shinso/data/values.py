@@ -97,3 +97,24 @@ def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
 
 def _in_order(order: Rows) -> bool:
     return len(order) == 0 or bool(np.array_equal(order, np.arange(len(order))))
+
+
+def codes_of(values: Values, missing: NDArray[np.bool_]) -> NDArray[np.int32] | None:
+    """(n,) numbers from 0 on, equal for equal values, the missing ones last; None for values such as images.
+
+    >>> codes_of(np.array(["b", None, "b"], object), np.array([False, True, False]))
+    array([0, 1, 0], dtype=int32)
+    """
+    if values.dtype.kind == "O":
+        if not all(isinstance(value, str | bool | int) for value in values[~missing][:1000]):
+            return None
+        try:
+            array = pa.array(values, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return None
+    else:
+        array = pa.array(values, mask=missing)
+    found = array.dictionary_encode().indices.fill_null(-1)
+    codes = np.array(found.to_numpy(zero_copy_only=False), np.int32)
+    codes[missing] = codes.max(initial=-1) + 1
+    return codes
