@@ -226,9 +226,7 @@ def _given(
     if not (parts == 1).any():
         training = np.flatnonzero(parts == 0)
         inner: NDArray[np.float64] = np.array([shares[0], max(shares[1], 0.05), 0.0])
-        parts[training] = _by_class(
-            np.unique(codes[training], return_inverse=True)[1], inner / inner.sum(), rng
-        )
+        parts[training] = _by_class(_renumber(codes[training]), inner / inner.sum(), rng)
     return parts, notes
 
 
