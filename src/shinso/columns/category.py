@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .base import Array, Column, Value, Values, count_missing, missing_mask, object_array
+from .base import Array, Column, Value, Values, missing_mask, object_array
 
 MOST_LABELS = 10_000
 MISSING_WORDS = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "#n/a"})
@@ -26,10 +26,10 @@ TWINS = {"True": "1", "False": "0"}
 
 @dataclass(frozen=True, kw_only=True)
 class Category(Column):
-    """One label a row. Encoded to a 0-d int64: label i to i, a label that training never met to C, missing to -1.
+    """One label a row. Encoded to a 0-d int64: label i to i, a label never met before to C, missing to -1.
 
-    Labels are strings, sorted, numbers by value. 1, 1.0, "1" and " 1 " are one label; so is True, unless the column
-    has the label "True". Of more than 10,000 labels the rarest are folded into "unseen".
+    Labels are strings, sorted, numbers by value. 1, 1.0, "1" and " 1 " are one label; so is True, unless the
+    column has the label "True". Of more than 10,000 labels the rarest are folded into "unseen".
 
     >>> column = Category(name="pet").fit(np.array(["dog", "cat", "dog"], object))
     >>> column.labels, column.encode("dog").item(), column.encode("cow").item(), column.encode(None).item()
@@ -45,7 +45,7 @@ class Category(Column):
 
     @classmethod
     def matches(cls, values: Values) -> float:
-        """Few, short, repeated values. Whole numbers get .5 where they could be labels: a target takes that for yes."""
+        """Few, short, repeated values; .5 for whole numbers that could be labels (as a target they are)."""
         if values.dtype.kind == "b":
             return 0.95
         present = values[~missing_mask(values)]
@@ -120,7 +120,7 @@ class Category(Column):
         return html.escape(self._label(value) or "")
 
     def json_schema(self) -> dict[str, Any]:
-        """A label, as a string, number or boolean; or null. Labels never met are allowed, so this is no enum."""
+        """A label, as a string, number or boolean; or null. No enum, since labels never met are allowed."""
         kinds = ["string", "number", "boolean", "null"]
         return {"title": self.name, "type": kinds, "examples": list(self.labels[:20])}
 
@@ -161,18 +161,20 @@ def label_of(value: Value) -> str | None:
         return None
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
     if isinstance(value, numbers.Real):
         number = float(value)
         if math.isnan(number):
             return None
-        return str(int(value)) if number.is_integer() else repr(number)
+        return str(int(number)) if number.is_integer() else repr(number)
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else str(value)
     raise TypeError(value)
 
 
 def _distinct(values: Values) -> tuple[list[Any], NDArray[np.int64]]:
-    """The distinct raw values, and for each row the index of its own: labels are made once a value, not once a row."""
+    """The distinct raw values and for each row the index of its own; a label is made once a value."""
     if values.dtype.kind != "O":
         uniques, codes = np.unique(values, return_inverse=True)
         return uniques.tolist() if values.dtype.kind != "M" else list(uniques), codes.astype(np.int64)

@@ -21,23 +21,29 @@ Times = NDArray[np.datetime64]
 NAT = np.datetime64("NaT", "us")
 DATES = (
     "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y",
-    "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y%m%d",
-    "%a, %d %b %Y",
+    "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y",
+    "%Y%m%d", "%a, %d %b %Y",
 )  # fmt: skip
-CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f", " %H:%M:%S %z", "%H時%M分", " %H時%M分")
+CLOCKS = (
+    "", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f", " %H:%M:%S %z",
+    "%H時%M分", " %H時%M分",
+)  # fmt: skip
 FORMATS = tuple(date + clock for date in DATES for clock in CLOCKS)
 ISO = "iso"
-UNITS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (math.inf, 1e-3))  # below: seconds, ms, us, ns; microseconds in each
+# Unix times below each limit are seconds, milli-, micro- or nanoseconds; microseconds in one unit.
+UNITS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (math.inf, 1e-3))
 SIZE = 13
+EPOCH = datetime.datetime(1970, 1, 1)
+FIRST, LAST = -62_135_596_800, 253_402_300_799  # seconds of the years 1 to 9999, which datetime can hold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Datetime(Column):
-    """A point in time. Encoded to float32 (13,): standardised time first, then calendar features; NaN where missing.
+    """A point in time. Encoded to float32 (13,): standardised time, calendar features; NaN where missing.
 
-    After the standardised time stand sine and cosine of the place in the year, the month, the week and the day and of the minute in
-    the hour, whether it is a weekend, and the year (as decades from the training mean). Times with a zone are brought to UTC. Strings are ISO 8601 or
-    of the one form that fits the training rows; whole numbers are Unix times.
+    The features are sines, then cosines, of the place in the year, the month, the week, the day and the hour,
+    whether it is a weekend, and the decades since the training mean. Times with a zone are brought to UTC.
+    Strings are ISO 8601 or of the one form that fits the training rows; whole numbers are Unix times.
 
     >>> column = Datetime(name="day").fit(np.array(["31/01/2024", "01/02/2024"], object))
     >>> column.format, column.decode(column.encode("31/01/2024")[0])
@@ -80,7 +86,7 @@ class Datetime(Column):
 
     def fit(self, values: Values) -> Self:
         """Learn the form of the strings, then centre, spread and fineness."""
-        texts = [v for v in values[:10_000] if isinstance(v, str) and v.strip()] if values.dtype.kind == "O" else []
+        texts = [v for v in values[:10_000].tolist() if isinstance(v, str) and v.strip()]
         column = replace(self, format=find_format(texts) or self.format) if texts else self
         times = column._times(values)
         seconds = _seconds(times[~np.isnat(times)])
@@ -108,8 +114,8 @@ class Datetime(Column):
     def decode(self, array: Array) -> datetime.datetime:
         """Standardised time to a datetime in UTC, rounded to days where the training rows were days."""
         seconds = float(np.asarray(array).reshape(-1)[0]) * self.std + self.mean
-        seconds = min(max(round(seconds / self.step) * self.step, -62_135_596_800), 253_402_300_799)  # years 1 to 9999
-        return datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
+        seconds = min(max(round(seconds / self.step) * self.step, FIRST), LAST)
+        return EPOCH + datetime.timedelta(seconds=seconds)
 
     def hide(self, value: Value, part: Hashable) -> Value:
         """The mean time of the training rows."""
@@ -134,7 +140,7 @@ class Datetime(Column):
             return html.escape(str(value))
         if np.isnat(time):
             return ""
-        return time.astype(datetime.datetime).isoformat(" ").removesuffix(" 00:00:00")
+        return str(time.astype("datetime64[s]")).replace("T", " ").removesuffix(" 00:00:00")
 
     def json_schema(self) -> dict[str, Any]:
         """An ISO 8601 string, a Unix time, or null."""
@@ -173,7 +179,9 @@ class Datetime(Column):
         if time is None:
             form = "ISO 8601 (2024-01-31 or 2024-01-31T12:00:00)"
             expected = form if self.format == ISO else f"{self.format} as in the training rows, or {form}"
-            raise DataError(f"Column {self.name!r} holds dates or times; received {value!r}. Expected {expected}.")
+            raise DataError(
+                f"Column {self.name!r} holds dates or times; received {value!r}. Expected {expected}."
+            )
         return time
 
 
@@ -188,13 +196,13 @@ def parse_time(value: Value, form: str) -> np.datetime64 | None:
     if isinstance(value, str):
         return _parse_text(value.strip(), form)
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-        unit = next(unit for limit, unit in UNITS if abs(value) < limit)
+        unit = next(unit for limit, unit in UNITS if abs(float(value)) < limit)
         return np.datetime64(round(float(value) * unit), "us")
     return None
 
 
 def find_format(texts: Sequence[str]) -> str | None:
-    """The form that parses all `texts`; of several (day or month first), the one under which they are best in order.
+    """The form that parses all `texts`; of several (day or month first), that which puts them best in order.
 
     >>> find_format(["2024-01-31", "2024-02-01T10:00"]), find_format(["01/31/2024"]), find_format(["soon"])
     ('iso', '%m/%d/%Y', None)

@@ -23,8 +23,8 @@ SEPARATORS = ("|", ";", ",")
 class Labels(Column):
     """Any number of labels a row: a list, or a string such as "sport|politics".
 
-    Encoded to float32 (C,), 1 where the label is there; all NaN where the value is missing; an empty list is no
-    label at all. Labels that training never met are left out.
+    Encoded to float32 (C,), 1 where the label is there; all NaN where the value is missing; an empty list is
+    no label at all. Labels that training never met are left out.
 
     >>> column = Labels(name="tags").fit(np.array(["a|b", "b", ""], object))
     >>> column.encode(["b"]).tolist(), column.decode(np.array([0.9, 0.7]))
@@ -135,13 +135,15 @@ class Labels(Column):
             value = value.split(self.separator)
         if not _is_list(value):
             raise DataError(
-                f"Column {self.name!r} holds lists of labels, or labels with {self.separator!r} between them; "
+                f"Column {self.name!r} holds lists of labels, or labels with {self.separator!r} between; "
                 f"received {type(value).__name__} {str(value)[:60]!r}."
             )
         try:
             return [label for label in map(label_of, value) if label is not None]
         except TypeError:
-            raise DataError(f"Column {self.name!r}: a label must be a string; received {str(value)[:60]!r}.") from None
+            raise DataError(
+                f"Column {self.name!r}: a label must be a string; received {str(value)[:60]!r}."
+            ) from None
 
 
 def _is_list(value: Value) -> bool:

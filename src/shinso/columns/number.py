@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .base import Array, Column, Value, Values, missing_mask
 
-BINS = 128  # `quantiles` holds BINS + 1 edges
+PERCENTS = np.linspace(0, 1, 101)
+DECILES = slice(0, None, 10)
+KNOTS = 129  # most values at which an embedding of the number may bend
 SAMPLE = 1 << 20  # quantiles of more rows than this are taken from every n-th row
 LARGEST = np.finfo(np.float32).max
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "--", "nil", "missing", "#n/a"})
@@ -40,11 +42,14 @@ class Number(Column):
     high: float = 0.0
     integers: bool = False
     missing: float = 0.0  # share of the training rows that had no value
-    quantiles: tuple[float, ...] = ()  # BINS + 1 of them, duplicates among them
+    quantiles: tuple[float, ...] = ()  # percentiles 0 to 100
+    knots: tuple[
+        float, ...
+    ] = ()  # increasing values between which about equally many rows lie, repeats aside
 
     @classmethod
     def matches(cls, values: Values) -> float:
-        """Sure of floats; fairly sure of whole numbers; strings where (nearly) all parse and none has a leading 0."""
+        """Sure of floats, fairly of whole numbers and of strings that parse and have no leading zeros."""
         if values.dtype.kind != "O":
             return {"f": 0.95, "i": 0.9, "u": 0.9, "b": 0.3}.get(values.dtype.kind, 0.0)
         present = values[~missing_mask(values)]
@@ -62,13 +67,13 @@ class Number(Column):
         return values
 
     def fit(self, values: Values) -> Self:
-        """Learn centre, spread, range and quantiles; what lies far outside counts as the fence it lies beyond."""
+        """Learn centre, spread, range, quantiles and knots; wild values count as the fence before them."""
         numbers = self._floats(values)
         present = numbers[~np.isnan(numbers)]
         if not len(present):
-            return replace(self, missing=1.0 if len(values) else 0.0, quantiles=(0.0,) * (BINS + 1))
+            return replace(self, missing=1.0 if len(values) else 0.0, quantiles=(0.0,) * 101, knots=(0.0,))
         sample = present[:: max(1, len(present) // SAMPLE)]
-        quantiles = np.quantile(sample, np.linspace(0, 1, BINS + 1))
+        quantiles = np.quantile(sample, PERCENTS)
         quantiles[0], quantiles[-1] = present.min(), present.max()
         mean, std = _centre_and_spread(present, quantiles)
         return replace(
@@ -80,6 +85,7 @@ class Number(Column):
             integers=bool((sample == np.floor(sample)).all()),
             missing=1 - len(present) / len(values),
             quantiles=tuple(quantiles.tolist()),
+            knots=tuple(_knots(sample, quantiles[0], quantiles[-1])),
         )
 
     def encode(self, value: Value) -> Array:
@@ -96,7 +102,7 @@ class Number(Column):
 
     def hide(self, value: Value, part: Hashable) -> Value:
         """The median of the training rows."""
-        return self.quantiles[len(self.quantiles) // 2] if self.quantiles else None
+        return self.quantiles[50] if self.quantiles else None
 
     def summary(self, values: Values) -> dict[str, Any]:
         """Mean, deviation, range, deciles, and `shares` of rows between the training deciles (for drift)."""
@@ -107,9 +113,9 @@ class Number(Column):
             return facts
         facts |= {"mean": float(present.mean()), "std": float(present.std())}
         facts |= {"min": float(present.min()), "max": float(present.max())}
-        facts["deciles"] = np.quantile(present, np.linspace(0, 1, 11)).tolist()
+        facts["deciles"] = np.quantile(present, PERCENTS[DECILES]).tolist()
         if self.quantiles:
-            inner = np.quantile(self.quantiles, np.linspace(0, 1, 11)[1:-1])
+            inner = self.quantiles[DECILES][1:-1]
             counts = np.bincount(np.searchsorted(inner, present, side="right"), minlength=10)
             facts["shares"] = (counts / len(present)).tolist()
             facts["outside"] = int(((present < self.low) | (present > self.high)).sum())
@@ -127,7 +133,7 @@ class Number(Column):
         """A number, a numeric string, or null."""
         schema: dict[str, Any] = {"title": self.name, "type": ["number", "string", "null"]}
         if self.quantiles:
-            schema |= {"examples": [self.quantiles[len(self.quantiles) // 2]]}
+            schema |= {"examples": [self.quantiles[50]]}
             schema |= {"description": f"Training rows had {self.low:g} to {self.high:g}."}
         return schema
 
@@ -152,12 +158,12 @@ class Number(Column):
             number = parse_number(value)
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                f"Column {self.name!r} holds numbers; received {value!r}. "
-                f"Correct the value, leave it empty, or give the column another type: --types {self.name}=category."
+                f"Column {self.name!r} holds numbers; received {value!r}. Correct the value, leave it empty, "
+                f"or give the column another type: --types {self.name}=category."
             ) from None
         if math.isinf(number):
             raise DataError(
-                f"Column {self.name!r}: {value!r} is infinite. Give a finite number, or leave the value empty."
+                f"Column {self.name!r}: {value!r} is infinite. Give a finite number, or leave it empty."
             )
         return number
 
@@ -190,7 +196,7 @@ def _parses(value: Value) -> bool:
 
 
 def _centre_and_spread(present: NDArray[np.float64], quantiles: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and deviation, with values clipped to 3 times the reach of all but the outermost 1/128."""
+    """Mean and deviation, with values clipped to 3 times the reach of all but the outermost percent."""
     low, high = quantiles[1], quantiles[-2]
     with np.errstate(over="ignore"):
         reach = 3 * (high - low)
@@ -202,3 +208,15 @@ def _centre_and_spread(present: NDArray[np.float64], quantiles: NDArray[np.float
     return mean, 1.0 if constant else std
 
 
+def _knots(sample: NDArray[np.float64], low: float, high: float) -> list[float]:
+    """Every distinct value where they are few; else quantiles in which no value counts for more than one bin.
+
+    Plain quantiles of a column that is mostly zero would all be zero, and leave its other values to one bin.
+    """
+    values, counts = np.unique(sample, return_counts=True)
+    if len(values) > KNOTS:
+        weights = np.cumsum(np.minimum(counts, len(sample) / KNOTS))
+        places = np.searchsorted(weights, np.linspace(0, weights[-1], KNOTS))
+        values = np.unique(np.append(values[places[1:-1]], (low, high)))
+    found: list[float] = values.tolist()
+    return found

@@ -1,4 +1,7 @@
-"""One label of many (`Classify`), or any number of labels (`Label`). B rows, K members, D token size, C labels."""
+"""One label of many (`Classify`), or any number of labels (`Label`).
+
+B rows, K members, D token size, C labels.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ GAMMA = 2.0  # of the focal loss
 
 
 class Members(nn.Module):
-    """A linear layer for each of K members; (B, K, D) to (B, K, C), in fp32 whatever the caller's autocast says."""
+    """A linear layer for each of K members, (B, K, D) to (B, K, C), in fp32 also under autocast."""
 
     def __init__(self, members: int, width: int, outputs: int) -> None:
         super().__init__()
@@ -32,9 +35,10 @@ class Members(nn.Module):
 
 
 class Classify(Head):
-    """Probabilities of the labels of a category column. Loss: cross_entropy (default) or focal (Lin et al., 2017).
+    """Probabilities of the labels of a category column.
 
-    Each member is scored on its own; probabilities, not logits, are averaged over members.
+    Loss: cross_entropy (default) or focal (Lin et al., ICCV 2017). Each member is scored on its own;
+    probabilities, not logits, are averaged over members.
     """
 
     LOSSES = ("cross_entropy", "focal")
@@ -86,7 +90,7 @@ class Label(Head):
         self.options = options
         self.focal = check_loss(options.loss, self.LOSSES) == "focal"
         self.linear = Members(members, width, len(column.labels))
-        weights = torch.tensor(options.class_weights) if options.class_weights else torch.ones(len(column.labels))
+        weights = torch.tensor(options.class_weights or (1.0,) * len(column.labels))
         self.register_buffer("weights_C", weights, persistent=False)
         self.weights_C: Tensor
 

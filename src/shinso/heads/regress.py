@@ -26,12 +26,12 @@ class Regress(Head):
         self.linear = Members(members, width, 1)
 
     def loss(self, features: Features, target: Tensor) -> Loss:
-        """`target` (B,), or (B, F) of a datetime, whose standardised time stands first; NaN where there is none."""
+        """`target` (B,), or (B, F) of a datetime, standardised time first; NaN where there is none."""
         target_B = target if target.ndim == 1 else target[:, 0]
         known_B = ~target_B.isnan()
         output_BK = self.linear(features.pool()).squeeze(-1)
         wanted_BK = target_B.float().nan_to_num().unsqueeze(1).expand_as(output_BK)
-        losses_B = LOSS[self.name](output_BK, wanted_BK, reduction="none").mean(1)
+        losses_B = self._losses(output_BK, wanted_BK).mean(1)
         return Loss(torch.where(known_B, losses_B, 0.0).sum(), known_B.sum().float())
 
     def forward(self, features: Features) -> Tensor:
@@ -42,5 +42,9 @@ class Regress(Head):
         """(B,): the standardised value."""
         return self(features)
 
-
-LOSS = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
+    def _losses(self, output: Tensor, wanted: Tensor) -> Tensor:
+        if self.name == "mse":
+            return F.mse_loss(output, wanted, reduction="none")
+        if self.name == "mae":
+            return F.l1_loss(output, wanted, reduction="none")
+        return F.huber_loss(output, wanted, reduction="none")
