@@ -99,7 +99,10 @@ def test_processes_give_what_one_gives(tmp_path: Path, processes: None) -> None:
     assert taken[usable, 1].all() and not expected[:, 1].any()
 
 
-def test_a_file_that_ends_the_decoder_is_the_only_one_lost(tmp_path: Path, processes: None) -> None:
+def test_a_file_that_ends_the_decoder_is_the_only_one_lost(
+    tmp_path: Path, processes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shinso.data.pool.JOB", 2)
     contents = [b"die" if i == 9 else b"x" * i for i in range(14)]
     table, column = files(tmp_path / "in", contents), Lengths(name="image", parent=os.getpid())
     result = encode_table(table, [column], workers=2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +59,8 @@ def encode_table(
     Raises `DataError` when no value of a column can be encoded, or the disk is full.
     """
     count = len(table) if rows is None else len(rows)
-    job = _Job(table, rows, count, folder, fingerprint or table.fingerprint, workers, progress, len(columns))
+    steps = _Steps(progress, count * len(columns))
+    job = _Job(table, rows, folder, fingerprint or table.fingerprint, workers, steps)
     usable = np.ones(count, np.bool_)
     encoded: dict[str, Encoded] = {}
     bad: list[Bad] = []
@@ -70,18 +71,31 @@ def encode_table(
     return Store(encoded, usable, tuple(bad))
 
 
+@dataclass
+class _Steps:
+    """How far the encoding is."""
+
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def advance(self, rows: int) -> None:
+        """Some rows of a column are done."""
+        self.done += rows
+        self.progress(self.done, self.total)
+
+
 class _Job:
     """The encoding of one table."""
 
     def __init__(
-        self, table: Tabular, rows: Rows | None, count: int, folder: Path | None, fingerprint: str,
-        workers: int, progress: Progress, columns: int,
+        self, table: Tabular, rows: Rows | None, folder: Path | None, fingerprint: str, workers: int,
+        steps: _Steps,
     ) -> None:  # fmt: skip
-        self.table, self.rows, self.count = table, rows, count
+        self.table, self.rows = table, rows
+        self.count = len(table) if rows is None else len(rows)
         self.entries = None if folder is None else Entries(folder)
-        self.fingerprint, self.workers = fingerprint, workers
-        self.progress, self.total = progress, count * columns
-        self.done = 0
+        self.fingerprint, self.workers, self.steps = fingerprint, workers, steps
         self.resident = Resident()
 
     def encode(self, column: Column) -> tuple[Encoded, Failures]:
@@ -96,7 +110,7 @@ class _Job:
         key = self._key(column)
         found = self._find(column, key)
         if found is not None:
-            self._advance(self.count)
+            self.steps.advance(self.count)
             return found
         self._write(column, key, files=files)
         found = self._find(column, key)
@@ -162,7 +176,7 @@ class _Job:
             failures.rows += done.failures.rows
             failures.reasons += done.failures.reasons
             failures.values += done.failures.values
-            self._advance(done.count)
+            self.steps.advance(done.count)
         if len(failures.rows) == self.count:
             first = self.describe(column.name, failures)[0]
             raise DataError(
@@ -196,7 +210,3 @@ class _Job:
             return Workers(column, self.workers)
         except OSError:
             return None
-
-    def _advance(self, rows: int) -> None:
-        self.done += rows
-        self.progress(self.done, self.total)
