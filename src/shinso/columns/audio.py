@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,7 +24,7 @@ from .base import Array, Column, Value, Values, is_missing, object_array
 from .series import sparkline
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".mp3")
-MAX_RATE = 768_000
+MIN_RATE, MAX_RATE = 100, 768_000  # samples a second
 MAX_CHANNELS = 64
 MAX_SAMPLES = 1 << 28
 SPANS = 16  # pieces of time that an explanation speaks of
@@ -33,8 +34,9 @@ SPANS = 16  # pieces of time that an explanation speaks of
 class Audio(Column):
     """Sound from a file or from bytes (base64 in a request), mixed to one channel, at the learned rate.
 
-    `encode` gives float32 (T,) in -1 to 1; a missing value is one sample, NaN. `collate` pads with NaN at the end, which
-    encoders mask. A sound longer than `max_seconds` is an error: the header is read before anything is decoded.
+    `encode` gives float32 (T,) in -1 to 1; a missing value is one sample, NaN. `collate` pads with NaN at
+    the end, which encoders mask. A sound longer than `max_seconds` is an error: the header is read before
+    anything is decoded.
     """
 
     kind: ClassVar[str] = "audio"
@@ -44,12 +46,14 @@ class Audio(Column):
     max_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        whole = (self.rate, self.length)
-        if any(type(n) is not int for n in whole) or not 100 <= self.rate <= MAX_RATE or not 0 <= self.length <= MAX_SAMPLES:
-            raise DataError(f"Column {self.name!r}: expected a rate of 100 to {MAX_RATE} and a length; received {whole!r:.80}.")
-        seconds = self.max_seconds
-        if not isinstance(seconds, float | int) or not 0 < seconds * self.rate <= MAX_SAMPLES:
-            raise DataError(f"Column {self.name!r}: max_seconds is out of bounds; received {seconds!r:.80}.")
+        rate, length, seconds = self.rate, self.length, self.max_seconds
+        if type(rate) is not int or not MIN_RATE <= rate <= MAX_RATE:
+            raise DataError(f"Column {self.name!r}: rate is {MIN_RATE} to {MAX_RATE}; received {rate!r:.60}.")
+        if type(length) is not int or not 0 <= length <= MAX_SAMPLES:
+            raise DataError(f"Column {self.name!r}: a length is 0 to {MAX_SAMPLES}; received {length!r:.80}.")
+        if type(seconds) not in (int, float) or not 0 < seconds <= MAX_SAMPLES / rate:
+            most = MAX_SAMPLES // rate
+            raise DataError(f"Column {self.name!r}: max_seconds is 0 to {most}; received {seconds!r:.80}.")
 
     @classmethod
     def matches(cls, values: Values) -> float:
@@ -72,7 +76,7 @@ class Audio(Column):
                     rates[sound.samplerate] += 1
                     seconds.append(sound.frames / sound.samplerate)
         if not rates:
-            raise DataError(f"Column {self.name!r} has no values: every row is missing. Leave the column out.")
+            raise DataError(f"Column {self.name!r} has no values: every row is missing. Leave it out.")
         rate = rates.most_common(1)[0][0]
         return replace(self, rate=rate, length=math.ceil(float(np.median(seconds)) * rate))
 
@@ -102,7 +106,7 @@ class Audio(Column):
             return ["value"]
         length = len(self.encode(value))
         edges = np.linspace(0, length, min(SPANS, length) + 1).astype(int).tolist()
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     def hide(self, value: Value, part: Hashable) -> Value:
         """`value` as WAV bytes with silence in the span `part`; nothing at all for "value"."""
@@ -124,7 +128,8 @@ class Audio(Column):
         facts: dict[str, Any] = {"rows": len(values), "missing": len(values) - len(seconds)}
         if not seconds:
             return facts
-        return facts | {"seconds": np.quantile(seconds, (0, 0.5, 1)).tolist(), "rates": dict(rates.most_common(20))}
+        quantiles = np.quantile(seconds, (0, 0.5, 1)).tolist()
+        return facts | {"seconds": quantiles, "rates": dict(rates.most_common(20))}
 
     def show(self, value: Value) -> str:
         """The loudness over time as inline SVG, with a player where the sound is short."""
@@ -135,13 +140,15 @@ class Audio(Column):
         except DataError:
             return html.escape(str(value)[:80])
         seconds = len(samples) / self.rate
-        loudness = np.array([np.abs(piece).max() for piece in np.array_split(samples, min(160, len(samples)))])
+        pieces = np.array_split(np.abs(samples), min(160, len(samples)))
+        loudness = np.array([piece.max() for piece in pieces])
         drawing = sparkline(np.stack([loudness, -loudness]).astype(np.float64), f"{seconds:.2f} s")
         return drawing + (_player(samples, self.rate) if seconds <= 5 else "")
 
     def json_schema(self) -> dict[str, Any]:
         """A sound file in base64."""
-        return {"title": self.name, "type": ["string", "null"], "contentEncoding": "base64", "contentMediaType": "audio/*"}
+        encoding = {"contentEncoding": "base64", "contentMediaType": "audio/*"}
+        return {"title": self.name, "type": ["string", "null"], **encoding}
 
     def _open(self, value: Value) -> soundfile.SoundFile:
         """The header, checked: nothing is decoded yet."""
@@ -151,7 +158,8 @@ class Audio(Column):
         try:
             sound = soundfile.SoundFile(source)
         except (soundfile.LibsndfileError, OSError, TypeError) as error:
-            raise DataError(f"Column {self.name!r}: {_label(value)} is not a readable sound: {error}.") from None
+            why = str(error).removeprefix("Error opening ").strip(".")
+            raise DataError(f"Column {self.name!r}: {_label(value)} is no readable sound: {why}.") from None
         try:
             self._check_header(sound, value)
             _check_wav_is_whole(source, value, self.name)
@@ -166,7 +174,8 @@ class Audio(Column):
         if isinstance(value, bytes | bytearray | memoryview):
             return io.BytesIO(bytes(value)), len(value)
         if not isinstance(value, Path):
-            raise DataError(f"Column {self.name!r} takes a sound file or its bytes; received {type(value).__name__}.")
+            found = type(value).__name__
+            raise DataError(f"Column {self.name!r} takes a sound file or its bytes; received {found}.")
         if not value.is_file():
             raise DataError(f"Column {self.name!r}: there is no file {value}.")
         return str(value), value.stat().st_size
@@ -174,14 +183,14 @@ class Audio(Column):
     def _check_header(self, sound: soundfile.SoundFile, value: Value) -> None:
         if not 0 < sound.samplerate <= MAX_RATE or not 0 < sound.channels <= MAX_CHANNELS:
             raise DataError(
-                f"Column {self.name!r}: {_label(value)} states {sound.channels} channels at {sound.samplerate} Hz; "
-                f"expected at most {MAX_CHANNELS} channels at {MAX_RATE} Hz."
+                f"Column {self.name!r}: {_label(value)} states {sound.channels} channels at {sound.samplerate} "
+                f"Hz; expected at most {MAX_CHANNELS} channels at {MAX_RATE} Hz."
             )
         seconds = sound.frames / sound.samplerate
         if seconds > self.max_seconds:
             raise DataError(
-                f"Column {self.name!r}: {_label(value)} lasts {seconds:.4g} seconds; at most {self.max_seconds:g} are read. "
-                "Cut it, or raise max_seconds of the column in the schema."
+                f"Column {self.name!r}: {_label(value)} lasts {seconds:.4g} seconds; at most "
+                f"{self.max_seconds:g} are read. Cut it, or raise max_seconds of the column in the schema."
             )
 
     def _decode_all(self, sound: soundfile.SoundFile) -> NDArray[np.float32]:
@@ -192,18 +201,22 @@ class Audio(Column):
             raise DataError(f"Column {self.name!r}: the sound is damaged: {error}.") from None
         if len(samples) < sound.frames:
             raise DataError(
-                f"Column {self.name!r}: the sound is truncated: {len(samples)} of {sound.frames} samples could be read."
+                f"Column {self.name!r}: the sound is truncated: {len(samples)} of {sound.frames} samples "
+                "could be read. Copy or record it again."
             )
         return samples
 
 
 def _check_wav_is_whole(source: str | io.BytesIO, value: Value, name: str) -> None:
-    """libsndfile shortens a cut WAV file in silence, so the size in its RIFF header is compared with the file's."""
+    """libsndfile shortens a cut WAV file in silence, so the size in its header is compared with the file's."""
     head, size = _head(source)
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         stated = int.from_bytes(head[4:8], "little") + 8
-        if size + 1 < stated < 0xFFFFFFFF:  # writers to a pipe state 0xFFFFFFFF; some leave out the last padding byte
-            raise DataError(f"Column {name!r}: {_label(value)} is truncated: {size} of {stated} bytes are there.")
+        if size + 1 < stated < 0xFFFFFFFF:  # writers to a pipe state 0xFFFFFFFF; some leave the last byte out
+            raise DataError(
+                f"Column {name!r}: {_label(value)} is truncated: {size} of {stated} bytes are there. "
+                "Copy it again."
+            )
 
 
 def _head(source: str | io.BytesIO) -> tuple[bytes, int]:

@@ -24,10 +24,11 @@ MAX_SIDE = 1 << 20
 class Boxes(Column):
     """Boxes with a label: a list of `{"label", "x1", "y1", "x2", "y2"}`, or that list as JSON.
 
-    Edges are shares of the picture (0 to 1) or pixels. For pixels the size of the picture comes from the value,
-    `{"width": 320, "height": 240, "boxes": [...]}`, or else is the one learned from the training rows: the size they
-    state, or the farthest edges they reach. `encode` gives float32 (N, 5), [class, x1, y1, x2, y2] in 0 to 1; no box
-    is (0, 5), a missing value is one row of NaN. `collate` pads with rows of class -1.
+    Edges are shares of the picture (0 to 1) or pixels. For pixels the size of the picture comes from the
+    value, `{"width": 320, "height": 240, "boxes": [...]}`, or else is the one learned from the training
+    rows: the size they state, or the farthest edges they reach. `encode` gives float32 (N, 5), [class, x1,
+    y1, x2, y2] in 0 to 1; no box is (0, 5), a missing value is one row of NaN. `collate` pads with rows of
+    class -1.
     """
 
     kind: ClassVar[str] = "boxes"
@@ -38,12 +39,12 @@ class Boxes(Column):
 
     def __post_init__(self) -> None:
         if type(self.labels) is not tuple or not all(type(label) is str for label in self.labels):
-            raise DataError(f"Column {self.name!r}: the labels of boxes are strings; received {self.labels!r:.80}.")
+            raise DataError(f"Column {self.name!r}: labels are strings; received {str(self.labels)[:80]}.")
         if len(set(self.labels)) != len(self.labels):
-            raise DataError(f"Column {self.name!r}: a label stands twice in {self.labels!r:.80}.")
+            raise DataError(f"Column {self.name!r}: a label stands twice in {str(self.labels)[:80]}.")
         for side in (self.width, self.height):
-            if not isinstance(side, float | int) or isinstance(side, bool) or not 0 <= side <= MAX_SIDE:
-                raise DataError(f"Column {self.name!r}: sides of pictures are 0 to {MAX_SIDE}; received {side!r:.80}.")
+            if type(side) not in (int, float) or not 0 <= side <= MAX_SIDE:
+                raise DataError(f"Column {self.name!r}: a side is 0 to {MAX_SIDE}; received {side!r:.60}.")
 
     @classmethod
     def matches(cls, values: Values) -> float:
@@ -62,9 +63,10 @@ class Boxes(Column):
         for _ in range(n):
             boxes = []
             for _ in range(rng.integers(0, 4)):
-                x1, y1 = rng.uniform(0, 0.7, 2).round(3).tolist()
+                x, y = rng.uniform(0, 0.7, 2)
                 label = str(rng.choice(["red cell", "white cell"]))
-                boxes.append({"label": label, "x1": x1, "y1": y1, "x2": round(x1 + 0.2, 3), "y2": round(y1 + 0.3, 3)})
+                edges = np.array([x, y, x + 0.2, y + 0.3]).round(3).tolist()
+                boxes.append({"label": label, **dict(zip(EDGES, edges, strict=True))})
             rows.append(boxes)
         rows[0] = [{"label": "red cell", "x1": 0.1, "y1": 0.1, "x2": 0.5, "y2": 0.6}]
         return object_array(rows)
@@ -83,7 +85,7 @@ class Boxes(Column):
             for _, (_, _, x2, y2) in boxes:
                 reach = [max(reach[0], x2), max(reach[1], y2)]
         if not labels:
-            raise DataError(f"Column {self.name!r} has no box at all: there is nothing to learn. Leave it out.")
+            raise DataError(f"Column {self.name!r} has no box: there is nothing to learn. Leave it out.")
         width, height = sizes.most_common(1)[0][0]
         if not width and max(reach) > 1.5:
             width, height = reach
@@ -155,7 +157,8 @@ class Boxes(Column):
             counts = Counter(label for label, _ in _read(value, self.name)[0])
         except DataError:
             return html.escape(str(value)[:200])
-        return html.escape(", ".join(f"{n} x {label}" for label, n in counts.most_common(8))[:300] or "no box")
+        text = ", ".join(f"{n} × {label}" for label, n in counts.most_common(8))
+        return html.escape(text[:300] or "no box")
 
     def json_schema(self) -> dict[str, Any]:
         """A list of objects with a label and four edges."""
@@ -177,10 +180,11 @@ class Boxes(Column):
             ) from None
 
     def _check(self, rows: Array) -> None:
-        if rows.size and rows[:, 1:].max() > 1.01:
+        reach = float(rows[:, 1:].max(initial=0))
+        if reach > 1.01:  # a pixel more is rounding
             raise DataError(
-                f"Column {self.name!r}: a box ends outside of its picture ({rows[:, 1:].max():.2f} times its size). Edges "
-                'in pixels need the size of the picture: {"width": 320, "height": 240, "boxes": [...]}.'
+                f"Column {self.name!r}: a box ends outside of its picture, at {reach:.2f} times its size. Edges in "
+                'pixels need the size of the picture: {"width": 320, "height": 240, "boxes": [...]}.'
             )
         np.minimum(rows[:, 1:], 1.0, out=rows[:, 1:])
 
@@ -190,7 +194,7 @@ _Box = tuple[str, tuple[float, float, float, float]]
 
 def _promising(value: Value) -> bool:
     if isinstance(value, str):
-        return value.lstrip()[:1] in ("[", "{") and '"x1"' in value or value.strip() == "[]"
+        return (value.lstrip()[:1] in ("[", "{") and '"x1"' in value) or value.strip() == "[]"
     if isinstance(value, dict):
         return "boxes" in value
     return isinstance(value, list | tuple | np.ndarray) and all(isinstance(box, dict) for box in value)
@@ -204,10 +208,11 @@ def _read(value: Value, name: str) -> tuple[list[_Box], float, float]:
     if isinstance(value, dict):
         width, height = (_edge(value.get(side), name, side) for side in ("width", "height"))
         if not 1 <= min(width, height) <= max(width, height) <= MAX_SIDE:
-            raise DataError(f"Column {name!r}: sides of pictures are 1 to {MAX_SIDE}; received {width} x {height}.")
+            raise DataError(f"Column {name!r}: a side is 1 to {MAX_SIDE}; received {width} x {height}.")
         value = value.get("boxes")
     if not isinstance(value, list | tuple | np.ndarray):
-        raise DataError(f"Column {name!r} takes a list of boxes; received {type(value).__name__} {str(value)[:60]!r}.")
+        found = f"{type(value).__name__} {str(value)[:60]!r}"
+        raise DataError(f"Column {name!r} takes a list of boxes; received {found}.")
     if len(value) > MAX_BOXES:
         raise DataError(f"Column {name!r} takes at most {MAX_BOXES} boxes a picture; received {len(value)}.")
     return [_box(box, name) for box in value], width, height
@@ -235,7 +240,7 @@ def _box(box: Any, name: str) -> _Box:
 
 
 def _edge(number: Any, name: str, key: str) -> float:
-    fine = isinstance(number, int | float | np.number) and not isinstance(number, bool) and math.isfinite(number)
-    if not fine or number < 0:
+    numeric = isinstance(number, int | float | np.number) and not isinstance(number, bool)
+    if not numeric or not 0 <= number < math.inf:
         raise DataError(f"Column {name!r}: {key} is a number of 0 or more; received {str(number)[:40]!r}.")
     return float(number)

@@ -1,4 +1,4 @@
-"""Readings over time: one value is a list of numbers (T,), or of rows of numbers (T, V). T = times, V = variables."""
+"""Readings over time: one value is a list of numbers (T,), or of rows (T, V). T = times, V = variables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .base import Array, Column, Value, Values, is_missing, object_array
 
+Readings = NDArray[np.float64]  # (T, V)
 MAX_READINGS = 1 << 24  # numbers in one value: a bound on memory, far above what a network can read
 MAX_VARIABLES = 1 << 14
 SPANS = 16  # pieces of time that an explanation speaks of
@@ -25,10 +27,10 @@ WORDS_FOR_MISSING = ("", "nan", "na", "null", "none", "?")
 class Series(Column):
     """Readings of one or several variables over time, each standardised by its training mean and deviation.
 
-    A value is a list or array (T,) or (T, V), or a string: JSON, or numbers between spaces or commas with the times
-    of several variables between semicolons ("1 2; 3 4" is T = 2, V = 2). `encode` gives float32 (T, V) in which NaN
-    is a missing reading; a missing value is one reading, NaN. `collate` pads with NaN at the end. Where a value has
-    more than `max_length` readings, the latest ones are read.
+    A value is a list or array (T,) or (T, V), or a string: JSON, or numbers between spaces or commas with
+    the times of several variables between semicolons ("1 2; 3 4" is T = 2, V = 2). `encode` gives float32
+    (T, V) in which NaN is a missing reading; a missing value is one reading, NaN. `collate` pads with NaN
+    at the end. Where a value has more than `max_length` readings, the latest ones are read.
     """
 
     kind: ClassVar[str] = "series"
@@ -41,22 +43,23 @@ class Series(Column):
 
     def __post_init__(self) -> None:
         whole = (self.variables, self.length, self.max_length)
+        what = f"Column {self.name!r}: a series has"
         if any(type(n) is not int for n in whole) or not 1 <= self.variables <= MAX_VARIABLES:
-            raise DataError(f"Column {self.name!r}: a series has 1 to {MAX_VARIABLES} variables; received {whole!r}.")
+            raise DataError(f"{what} 1 to {MAX_VARIABLES} variables; received {whole!r:.80}.")
         if not 0 <= self.length <= MAX_READINGS or not 1 <= self.max_length <= MAX_READINGS:
-            raise DataError(f"Column {self.name!r}: a series has at most {MAX_READINGS} readings; received {whole!r}.")
+            raise DataError(f"{what} at most {MAX_READINGS} readings; received {whole!r:.80}.")
         for numbers in (self.mean, self.std):
             if type(numbers) is not tuple or len(numbers) != self.variables or not all(map(_finite, numbers)):
-                raise DataError(f"Column {self.name!r}: expected {self.variables} finite numbers for mean and std.")
+                raise DataError(f"{what} a finite mean and deviation for each of {self.variables} variables.")
         if min(self.std) <= 0:
-            raise DataError(f"Column {self.name!r}: the deviation of a series is above 0; received {self.std!r}.")
+            raise DataError(f"{what} deviations above 0; received {self.std!r:.80}.")
 
     @classmethod
     def matches(cls, values: Values) -> float:
         """0.9 where all values are lists of two or more numbers, or strings of four or more.
 
-        >>> Series.matches(object_array([[1.0, 2.0], [3, None]])), Series.matches(object_array(["12 Main St"]))
-        (0.9, 0.0)
+        >>> [Series.matches(object_array(v)) for v in ([[1.0, 2.0], [3, None]], ["1;2;3;4"], ["12 Main St"])]
+        [0.9, 0.9, 0.0]
         """
         seen = [v for v in values if not is_missing(v)] if values.dtype.kind == "O" else []
         return 0.9 if seen and all(_looks_like_readings(v) for v in seen) else 0.0
@@ -76,7 +79,7 @@ class Series(Column):
         """Learn the number of variables, the usual length, and the mean and deviation of every variable."""
         read = [_readings(v, self.name) for v in values if not is_missing(v)]
         if not read:
-            raise DataError(f"Column {self.name!r} has no values: every row is missing. Leave the column out.")
+            raise DataError(f"Column {self.name!r} has no values: every row is missing. Leave it out.")
         variables = read[0].shape[1]
         for array in read:
             self._check_variables(array, variables)
@@ -112,7 +115,7 @@ class Series(Column):
             return ["value"]
         length = len(_readings(value, self.name))
         edges = np.linspace(0, length, min(SPANS, length) + 1).astype(int).tolist()
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     def hide(self, value: Value, part: Hashable) -> Value:
         """`value` with the training mean in the span `part`; nothing at all for "value"."""
@@ -126,7 +129,7 @@ class Series(Column):
         return plain
 
     def summary(self, values: Values) -> dict[str, Any]:
-        """Rows, missing rows, quantiles of the lengths, the share of missing readings, mean and std by variable."""
+        """Rows, missing ones, quantiles of lengths, share of missing readings, mean and std by variable."""
         read = [_readings(v, self.name) for v in values if not is_missing(v)]
         facts: dict[str, Any] = {"rows": len(values), "missing": len(values) - len(read)}
         read = [r for r in read if r.shape[1] == self.variables]
@@ -154,7 +157,7 @@ class Series(Column):
         items = number if self.variables == 1 else row
         return {"title": self.name, "type": ["array", "null"], "items": items, "minItems": 1}
 
-    def _check_variables(self, readings: NDArray[np.float64], expected: int) -> None:
+    def _check_variables(self, readings: Readings, expected: int) -> None:
         if readings.shape[1] != expected:
             raise DataError(
                 f"Column {self.name!r} has series of {expected} variables; received {readings.shape[1]}. "
@@ -162,7 +165,7 @@ class Series(Column):
             )
 
 
-def sparkline(lines_VT: NDArray[np.float64], title: str) -> str:
+def sparkline(lines_VT: Readings, title: str) -> str:
     """Lines over time as a small inline SVG; every line is scaled to its own range, gaps are left open."""
     shapes = []
     for line, colour in zip(lines_VT, ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728"), strict=False):
@@ -172,7 +175,7 @@ def sparkline(lines_VT: NDArray[np.float64], title: str) -> str:
     return f'<svg viewBox="0 0 160 40" width="160" height="40" role="img">{body}</svg>'
 
 
-def _polylines(line: NDArray[np.float64]) -> list[str]:
+def _polylines(line: Readings) -> list[str]:
     step = max(1, len(line) // 320)  # two points a pixel are enough
     line = line[::step]
     seen = np.isfinite(line)
@@ -213,12 +216,13 @@ def _reads(value: Value) -> bool:
         return False
 
 
-def _readings(value: Value, name: str) -> NDArray[np.float64]:
+def _readings(value: Value, name: str) -> Readings:
     """Any accepted form of a series as float64 (T, V); `DataError` for everything else."""
     if isinstance(value, str):
         value = _parse(value, name)
     if not isinstance(value, list | tuple | np.ndarray):
-        raise DataError(f"Column {name!r} takes a list of numbers; received {type(value).__name__} {str(value)[:60]!r}.")
+        found = f"{type(value).__name__} {str(value)[:60]!r}"
+        raise DataError(f"Column {name!r} takes a list of numbers; received {found}.")
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
         value = value.tolist()
     if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
@@ -233,13 +237,13 @@ def _readings(value: Value, name: str) -> NDArray[np.float64]:
     return _checked(readings, name)
 
 
-def _checked(readings: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+def _checked(readings: Readings, name: str) -> Readings:
     if readings.ndim == 1:
         readings = readings[:, None]
     if readings.ndim != 2 or readings.size == 0:
-        raise DataError(f"Column {name!r} takes readings (T,) or (T, V), at least one; received shape {readings.shape}.")
+        raise DataError(f"Column {name!r} takes one or more readings (T,) or (T, V); received {readings.shape}.")
     if readings.size > MAX_READINGS:
-        raise DataError(f"Column {name!r} takes at most {MAX_READINGS} numbers a value; received {readings.size}.")
+        raise DataError(f"Column {name!r} takes at most {MAX_READINGS} numbers; received {readings.size}.")
     if np.isinf(readings).any():
         raise DataError(f"Column {name!r} holds an infinite reading. Write a missing reading as null or NaN.")
     return readings
@@ -277,7 +281,7 @@ def _finite(number: Any) -> bool:
     return isinstance(number, float | int) and not isinstance(number, bool) and math.isfinite(number)
 
 
-def _mean_and_std(read: list[NDArray[np.float64]], variables: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _mean_and_std(read: list[Readings], variables: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """By variable, over all readings that are not missing; a constant variable has the deviation 1."""
     count = np.zeros(variables)
     total = np.zeros(variables)

@@ -1,4 +1,4 @@
-"""An ordered table as rows of (past, future), for forecasting. T = times, V = variables, P = past, A = ahead."""
+"""An ordered table as rows of past and future, to forecast. T = times, V = variables, P = past, A = ahead."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAST = "past"
 
 
 def windows(values_TV: Readings, past: int, ahead: int, starts: Rows | slice) -> tuple[Readings, Readings]:
-    """(N, P, V) and (N, A, V): what lies from each start on, and what follows it. A slice of starts copies nothing.
+    """(N, P, V) and (N, A, V): what lies from each start on, and what follows. A slice copies nothing.
 
     >>> before, after = windows(np.arange(6.0)[:, None], 3, 2, slice(None))
     >>> before[:, :, 0].tolist(), after[:, :, 0].tolist()
@@ -37,9 +37,9 @@ def windows(values_TV: Readings, past: int, ahead: int, starts: Rows | slice) ->
 def window_parts(times: int, past: int, ahead: int, split: str) -> tuple[Rows, NDArray[np.int8]]:
     """The starts of all windows, and for each 0 train, 1 validation, 2 test.
 
-    `split` cuts the times; a window belongs to the part in which its whole future lies, so its past may reach
-    back into an earlier part, while no part is ever trained or scored on another's future. Windows whose future
-    lies across a border are left out.
+    `split` cuts the times; a window belongs to the part in which its whole future lies, so its past may
+    reach back into an earlier part, while no part is ever trained or scored on another's future. Windows
+    whose future lies across a border are left out.
 
     >>> window_parts(10, 2, 2, "6:2:2")
     (array([0, 1, 2, 4, 6]), array([0, 0, 0, 1, 2], dtype=int8))
@@ -55,21 +55,22 @@ def window_parts(times: int, past: int, ahead: int, split: str) -> tuple[Rows, N
 
 
 class WindowTable:
-    """A table in time order as rows of two series: `past` (P readings) and the future of what is predicted (A).
+    """A table in time order as rows of two series: `past` (P readings) and the future of the predicted (A).
 
-    Has what `Table` has. The series are views of one array: a window takes no memory of its own. A row is named
-    after the table's row with which its future begins.
+    Has what `Table` has. The series are views of one array: a window takes no memory of its own. A row is
+    named after the table's row with which its future begins.
 
-    >>> table = WindowTable(Table.read({"load": list(range(20))}), past=4, ahead=2, predict=["load"], split="3:1:1")
+    >>> load = Table.read({"load": list(range(20))})
+    >>> table = WindowTable(load, past=4, ahead=2, predict=["load"], split="3:1:1")
     >>> table.names, len(table), table.values("load", slice(0, 1))[0].ravel().tolist()
     (('past', 'load'), 13, [4.0, 5.0])
     """
 
     def __init__(
-        self, table: Table, *, past: int, ahead: int, predict: Sequence[str], given: Sequence[str] | None = None,
-        time: str | None = None, split: str = "8:1:1",
+        self, table: Table, *, past: int, ahead: int, predict: Sequence[str],
+        given: Sequence[str] | None = None, time: str | None = None, split: str = "8:1:1",
     ) -> None:  # fmt: skip
-        """`given` are the further columns whose past is read (all numeric ones by default); `time` orders the rows."""
+        """`given`: further columns whose past is read (all numeric ones by default); `time` orders rows."""
         self.past, self.ahead, self.split = past, ahead, split
         self.predicted, self.variables, notes = _choose(table, predict, given)
         self._table = table
@@ -96,8 +97,9 @@ class WindowTable:
         whole = Series(name=PAST).fit(object_array([self._values_TV[:last]]))
         count = len(self.predicted)
         future = replace(
-            whole, name=self.names[1], variables=count, length=self.ahead, mean=whole.mean[:count], std=whole.std[:count]
-        )
+            whole, name=self.names[1], variables=count, length=self.ahead,
+            mean=whole.mean[:count], std=whole.std[:count],
+        )  # fmt: skip
         return replace(whole, length=self.past), future
 
     def values(self, name: str, rows: Rows | slice | None = None) -> Values:
@@ -112,7 +114,8 @@ class WindowTable:
     def check(self, name: str) -> None:
         """Raise `DataError` when there is no column `name`."""
         if name not in self.names:
-            raise DataError(f"There is no column {name!r} in {self.describe()}. {did_you_mean(name, self.names)}")
+            known = did_you_mean(name, self.names)
+            raise DataError(f"There is no column {name!r} in {self.describe()}. {known}")
 
     def describe(self) -> str:
         """The files of the table, for messages."""
@@ -150,7 +153,7 @@ class WindowTable:
         starts, parts = window_parts(times, self.past, self.ahead, self.split)
         if not (parts == 0).any():
             raise DataError(
-                f"{self.describe()} has {plural(times, 'row')}, of which the training part holds no window of "
+                f"{self.describe()} has {plural(times, 'row')}: its training part holds no window of "
                 f"{self.past} + {self.ahead}. Shorten --past or --ahead, or add rows."
             )
         return starts, parts
@@ -175,14 +178,14 @@ def _choose(
     for name in (*predicted, *(given or ())):
         table.check(name)
         if not _is_numeric(table, name):
-            raise DataError(f"Column {name!r} is not numeric, so it cannot be forecast, nor its past be read.")
+            raise DataError(f"Column {name!r} is not numeric: it cannot be forecast, nor its past be read.")
     others = given if given is not None else [name for name in table.names if _is_numeric(table, name)]
     variables = tuple(dict.fromkeys((*predicted, *others)))
     if PAST in predicted:
         raise DataError(f"A predicted column cannot be called {PAST!r} in forecasting. Rename it.")
     left = [] if given is not None else [n for n in table.names if n not in variables]
-    notes = [Note("info", f"forecasting reads numeric columns only; left out: {', '.join(left)}")] if left else []
-    return predicted, variables, tuple(notes)
+    note = Note("info", f"forecasting reads numeric columns only; left out: {', '.join(left)}")
+    return predicted, variables, (note,) if left else ()
 
 
 def _is_numeric(table: Table, name: str) -> bool:
@@ -195,19 +198,20 @@ def _numbers(table: Table, name: str, order: Rows) -> Readings:
 
 def _in_time_order(table: Table, time: str | None) -> tuple[Rows, tuple[Note, ...]]:
     """The table's rows by time, and what is odd about the times."""
-    found = [n for n in table.names if table.values(n, slice(0, 1)).dtype.kind == "M"] if time is None else [time]
+    dates = [name for name in table.names if table.values(name, slice(0, 1)).dtype.kind == "M"]
+    found = dates if time is None else [time]
     if len(found) != 1:
-        why = "no column of dates" if not found else "several columns of dates"
-        note = Note("info", f"the rows are taken in the order of the table ({why}); name a column with --set data.time")
-        return np.arange(len(table), dtype=np.int64), (note,)
+        why = "several columns of dates" if found else "no column of dates"
+        say = f"the rows are taken in the order of the table ({why}); --set data.time=NAME names a column"
+        return np.arange(len(table), dtype=np.int64), (Note("info", say),)
     table.check(found[0])
     times = table.values(found[0])
     if times.dtype.kind not in "Mfi" or np.isnan(times).any():
-        raise DataError(f"Column {found[0]!r} orders the rows in time: it must hold dates or numbers, none missing.")
+        raise DataError(f"Column {found[0]!r} orders the rows: it needs dates or numbers, none missing.")
     order = np.argsort(times, kind="stable").astype(np.int64)
     steps = np.diff(times[order]).astype(np.float64)
     odd = int((steps != np.median(steps)).sum()) if len(steps) else 0
     if not odd:
         return order, ()
-    message = f"{plural(odd, 'step')} of {found[0]!r} differ from the usual one: readings are missing or doubled"
-    return order, (Note("warning", message, found[0], odd),)
+    say = f"{plural(odd, 'step')} of {found[0]!r} differ from the usual one: readings are missing or doubled"
+    return order, (Note("warning", say, found[0], odd),)

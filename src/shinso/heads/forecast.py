@@ -1,4 +1,7 @@
-"""The future of a series. B = rows, N = tokens, K = members, V = variables, A = readings ahead, D = token size."""
+"""The future of a series.
+
+B = rows, N = tokens, K = members, V = variables, A = readings ahead, D = token size.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,13 @@ SMALLEST_LOSS_SCALE = 0.1  # of a window, squared, in the loss: windows that har
 
 
 class Forecast(Head):
-    """A linear forecast of each variable from its own token, normalised and put back (RLinear, Li et al. 2023).
+    """A linear forecast of each variable from its own token, which is normalised, and put back afterwards.
 
-    The first V tokens are those of the predicted variables, as `models/window.py` gives them; where there are fewer
-    (or members), every variable reads the mean of the tokens. A token is normalised by its own mean (level) and
-    deviation (scale); the forecast is level + scale * (linear map of the normalised token + linear map of the mean
-    normalised token + level * a learned return to the mean).
+    After RLinear (Li et al. 2023, arXiv 2305.10721). The first V tokens are those of the predicted
+    variables, as `models/window.py` gives them; where there are fewer (or members), every variable reads
+    the mean of the tokens. A token is normalised by its own mean (level) and deviation (scale); the
+    forecast is level + scale * (linear map of the normalised token + linear map of the mean normalised
+    token + level * a learned return to the mean).
 
     Losses: `scaled` (default) squared error in units of each window's scale, `mse`, `mae`.
     """

@@ -1,7 +1,8 @@
 """The reader of series for forecasting: one token a variable, which holds its latest readings as they are.
 
-A linear map of the window is hard to beat (DLinear, Zeng et al. 2023, arXiv 2205.13504), so `heads/forecast.py` gets
-the window itself. B = rows, T = readings, V = variables, L = length of the window = D, token size.
+A linear map of the window is hard to beat (DLinear, Zeng et al. 2023, arXiv 2205.13504), so
+`heads/forecast.py` gets the window itself. B = rows, T = readings, V = variables, L = length of the window
+= D, token size.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .base import Encoder
 
 
 class Window(Encoder):
-    """float (B, T, V), NaN where nothing was read -> Features of (B, V, L): the last L readings of each variable.
+    """float (B, T, V), NaN where nothing was read -> Features of (B, V, L): the last L readings.
 
     L is the usual length of the column. A missing reading gets the mean of the variable's window.
     """
