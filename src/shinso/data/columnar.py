@@ -161,7 +161,7 @@ def to_arrow(values: Sequence[Any]) -> tuple[pa.Array | None, list[int]]:
         return None, []
     try:
         return pa.array(values, from_pandas=True), []
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, OverflowError):
         return _mixed(list(values))
 
 

@@ -17,10 +17,11 @@ from .loaded import Loaded, Span, find_span
 from .notes import Bad, Note
 from .sources import Source, load
 from .spool import forget
+from .store import READ_AROUND
 from .values import Rows, take_rows, to_values
 
 MAPPED = 256 << 20  # bytes of rows on disk that are read before their memory is given back
-CELL = 16
+CELL = 16  # bytes of a value, roughly
 
 
 class Table:
@@ -79,19 +80,19 @@ class Table:
         whole = column.null_count == 0
         part = column[selected] if isinstance(selected, slice) else take_rows(column, selected)
         values = to_values(part, whole=whole, name=name)
-        self._count_mapped(len(values))
+        if self._loaded.mapping is not None:
+            scattered = not isinstance(selected, slice)
+            self._count_mapped(min(column.nbytes, len(values) * (READ_AROUND if scattered else CELL)))
         folder = self._loaded.folders.get(name)
         if folder is None:
             return values
         root = str(folder)
         return object_array([None if value is None else Path(root, value) for value in values])
 
-    def _count_mapped(self, rows: int) -> None:
+    def _count_mapped(self, size: int) -> None:
         """Rows on disk are read through memory, which must not grow with them."""
-        if self._loaded.mapping is None:
-            return
-        self._touched += rows * CELL
-        if self._touched > MAPPED:
+        self._touched += size
+        if self._loaded.mapping is not None and self._touched > MAPPED:
             forget(self._loaded.mapping)
             self._touched = 0
 
