@@ -24,7 +24,7 @@ from PIL import Image
 from shinso.config import DataConfig
 from shinso.data import spool
 from shinso.data.table import Table
-from shinso.errors import DataError
+from shinso.errors import DataError, ShinsoError
 
 ROWS = {
     "area": [50, 70, 90],
@@ -231,6 +231,9 @@ def test_postgres_says_what_to_install() -> None:
     url = "postgresql://user:secret@127.0.0.1:1/houses"
     with pytest.raises(DataError, match=r"data.table") as error:
         Table.read(url)
+    assert "secret" not in str(error.value)
+    with pytest.raises(ShinsoError, match=r"INSTALL postgres|127.0.0.1") as error:
+        Table.read(url, DataConfig(table="houses"))
     assert "secret" not in str(error.value)
 
 

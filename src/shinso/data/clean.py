@@ -83,8 +83,10 @@ def examine(table: Table, predict: Sequence[str], given: Sequence[str]) -> Exami
 
 def _rows_with_target(table: Table, predict: Sequence[str]) -> tuple[Rows, list[Bad], list[Note]]:
     lacking = np.full(len(table), bool(predict))
-    for name in predict:
-        lacking &= missing_mask(table.values(name))
+    for start in range(0, len(table) if predict else 0, LOOKED_AT):
+        part = slice(start, min(len(table), start + LOOKED_AT))
+        for name in predict:
+            lacking[part] &= missing_mask(table.values(name, part))
     without = np.flatnonzero(lacking)
     if not len(without):
         return np.arange(len(table), dtype=np.int64), [], []

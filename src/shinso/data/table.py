@@ -164,7 +164,12 @@ class Table:
         chosen = slice(None) if rows is None else rows
         if self._rows is not None:
             return self._rows[chosen]
-        return chosen if isinstance(chosen, slice) else np.asarray(chosen, np.int64)
+        if isinstance(chosen, slice):
+            return chosen
+        rows = np.asarray(chosen, np.int64)
+        if len(rows) > 1 and rows[0] >= 0 and (rows[1:] - rows[:-1] == 1).all():
+            return slice(int(rows[0]), int(rows[-1]) + 1)  # a slice copies nothing
+        return rows
 
 
 def _digest(*pieces: bytes) -> str:

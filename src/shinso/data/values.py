@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..columns.base import Values, object_array
+from ..columns.base import Value, Values, object_array
 from ..errors import DataError
 
+SAMPLE = 1_000
 Rows = NDArray[np.int64]
 
 
@@ -38,6 +39,8 @@ def to_values(array: pa.ChunkedArray, *, whole: bool, name: str) -> Values:
         return _lists(array)
     if pa.types.is_struct(kind):
         return _structs(array, name)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _texts(array)
     return object_array(array.to_pylist())
 
 
@@ -47,6 +50,17 @@ def _numbers(array: pa.ChunkedArray, *, whole: bool) -> Values:
     values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(), np.float64)
     infinite = np.isinf(values)
     return np.where(infinite, np.nan, values) if infinite.any() else values
+
+
+def _texts(array: pa.ChunkedArray) -> Values:
+    """Strings; those that recur are one object, so that a category of many rows takes little memory."""
+    sample = array[:SAMPLE]
+    if len(sample.unique()) > len(sample) / 2:
+        return object_array(array.to_pylist())
+    encoded = array.combine_chunks().dictionary_encode()
+    words = object_array([*encoded.dictionary.to_pylist(), None])
+    codes: NDArray[np.int32] = encoded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
+    return words[codes]
 
 
 def _times(array: pa.ChunkedArray) -> Values:
@@ -79,7 +93,7 @@ def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
     """`array[rows]`, touching only the chunks that hold those rows (Arrow's `take` may join all chunks)."""
     if array.num_chunks <= 1:
         return array.take(pa.array(rows))
-    order = np.argsort(rows, kind="stable")
+    order = np.arange(len(rows)) if (rows[:-1] <= rows[1:]).all() else np.argsort(rows, kind="stable")
     ends = np.cumsum([len(chunk) for chunk in array.chunks])
     cuts = np.searchsorted(rows[order], ends)
     parts, start = [], 0
@@ -89,14 +103,12 @@ def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
         start = cut
     if not parts:
         return pa.chunked_array([], array.type)
+    joined = pa.concat_arrays(parts)
+    if (order[:-1] < order[1:]).all():
+        return pa.chunked_array([joined])
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
-    joined = pa.concat_arrays(parts)
-    return pa.chunked_array([joined if _in_order(order) else joined.take(pa.array(inverse))])
-
-
-def _in_order(order: Rows) -> bool:
-    return len(order) == 0 or bool(np.array_equal(order, np.arange(len(order))))
+    return pa.chunked_array([joined.take(pa.array(inverse))])
 
 
 def codes_of(values: Values, missing: NDArray[np.bool_]) -> NDArray[np.int32] | None:
@@ -106,15 +118,13 @@ def codes_of(values: Values, missing: NDArray[np.bool_]) -> NDArray[np.int32] | 
     array([0, 1, 0], dtype=int32)
     """
     if values.dtype.kind == "O":
-        if not all(isinstance(value, str | bool | int) for value in values[~missing][:1000]):
+        if not all(isinstance(value, str | bool | int | float) for value in values[~missing]):
             return None
-        try:
-            array = pa.array(values, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            return None
+        seen: dict[Value, int] = {}
+        codes = np.full(len(values), -1, np.int32)
+        codes[~missing] = [seen.setdefault(value, len(seen)) for value in values[~missing]]
     else:
-        array = pa.array(values, mask=missing)
-    found = array.dictionary_encode().indices.fill_null(-1)
-    codes = np.array(found.to_numpy(zero_copy_only=False), np.int32)
+        found = pa.array(values, mask=missing).dictionary_encode().indices.fill_null(-1)
+        codes = np.array(found.to_numpy(zero_copy_only=False), np.int32)
     codes[missing] = codes.max(initial=-1) + 1
     return codes
