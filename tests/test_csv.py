@@ -117,7 +117,7 @@ TEXTS = CELLS.filter(lambda cell: cell.strip() not in MISSING and not cell.strip
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     rows=st.lists(
         st.tuples(TEXTS, st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False)),
@@ -137,7 +137,7 @@ def test_csv_round_trip(rows: list[Any], separator: str, end: str, tmp_path: Pat
     assert table.values("real").tolist() == [row[2] for row in rows]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(content=st.binary(max_size=200) | st.text("\",;\n\r\t ab1.-é{}[]:'", max_size=60).map(str.encode))
 def test_any_bytes_are_rows_or_a_clear_error(content: bytes, tmp_path: Path) -> None:
     for name in ("rows.csv", "rows.jsonl", "rows.parquet", "rows.zip"):

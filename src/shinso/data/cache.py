@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from .entries import Entries, make_key
 from .notes import MOST_LISTED, Bad, shorten
 from .pool import Done, Workers
 from .store import Encoded, Resident, Rows, Store
+from .tabular import Tabular
 
 FORMAT = 1
 CHUNK = 65_536  # rows that are encoded at a time
@@ -31,17 +31,6 @@ FILES_FOR_WORKERS = 1_000  # below this a second process is slower to start than
 Progress = Callable[[int, int], None]
 
 __all__ = ["Store", "encode_table"]
-
-
-class Tabular(Protocol):
-    """What is asked of a table here."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    def __len__(self) -> int: ...
-    def values(self, name: str, rows: Rows | slice | None = None) -> Values: ...
-    def keys(self, rows: Rows | slice | None = None) -> list[int | str]: ...
-    def file(self, row: int) -> str: ...
 
 
 def no_progress(done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..columns.base import Values, missing_mask
 from .notes import MOST_LISTED, Bad, Note, plural
-from .table import Table
+from .tabular import Tabular
 from .values import codes_of
 
 Rows = NDArray[np.int64]
@@ -51,9 +51,10 @@ class _Look:
         )
 
 
-def examine(table: Table, predict: Sequence[str], given: Sequence[str]) -> Examination:
+def examine(table: Tabular, predict: Sequence[str], given: Sequence[str]) -> Examination:
     """Look at the columns of a table that are to be used; nothing is changed, what is left out is said.
 
+    >>> from shinso.data.table import Table
     >>> table = Table.read({"y": [1, None, 3], "x": [5, 5, 5]})
     >>> looked = examine(table, ["y"], ["x"])
     >>> looked.rows.tolist(), looked.given, [bad.row for bad in looked.quarantine]
@@ -81,7 +82,7 @@ def examine(table: Table, predict: Sequence[str], given: Sequence[str]) -> Exami
     return Examination(rows, tuple(kept), tuple(notes), tuple(bad))
 
 
-def _rows_with_target(table: Table, predict: Sequence[str]) -> tuple[Rows, list[Bad], list[Note]]:
+def _rows_with_target(table: Tabular, predict: Sequence[str]) -> tuple[Rows, list[Bad], list[Note]]:
     lacking = np.full(len(table), bool(predict))
     for start in range(0, len(table) if predict else 0, LOOKED_AT):
         part = slice(start, min(len(table), start + LOOKED_AT))
@@ -102,7 +103,7 @@ def _rows_with_target(table: Table, predict: Sequence[str]) -> tuple[Rows, list[
     return np.flatnonzero(~lacking), bad, [Note("warning", message, predict[0], len(without))]
 
 
-def _look(table: Table, name: str, rows: Rows) -> _Look:
+def _look(table: Tabular, name: str, rows: Rows) -> _Look:
     values = table.values(name, None if len(rows) == len(table) else rows)
     missing = missing_mask(values)
     return _Look(name, values, missing, codes_of(values, missing))
@@ -174,7 +175,7 @@ def _leaks(look: _Look, targets: Sequence[_Look]) -> Iterator[Note]:
             yield Note("warning", message, look.name)
 
 
-def _duplicates(table: Table, looks: Sequence[_Look], seen: Rows) -> Iterator[Note]:
+def _duplicates(table: Tabular, looks: Sequence[_Look], seen: Rows) -> Iterator[Note]:
     """Rows that are equal in all columns; not searched where values cannot be compared, as with images."""
     codes = [look.codes for look in looks if look.codes is not None]
     if len(codes) < len(looks) or len(seen) < 2:

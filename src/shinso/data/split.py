@@ -12,7 +12,7 @@ from ..columns.datetime import Datetime
 from ..config import DataConfig
 from ..errors import DataError, SettingError
 from .notes import Note
-from .table import Table
+from .tabular import Tabular
 from .values import codes_of
 
 Rows = NDArray[np.int64]
@@ -33,7 +33,7 @@ class Split:
 
 
 def split(
-    table: Table, options: DataConfig, target_values: Values | None, seed: int,
+    table: Tabular, options: DataConfig, target_values: Values | None, seed: int,
     rows: Rows | None = None,
 ) -> Split:  # fmt: skip
     """Split `rows` (all when None) of a table; `target_values` are those of the rows, for a split by class.

@@ -80,11 +80,11 @@ class TextFile:
     def segments(self, quote: str | None) -> Iterator[bytes]:
         """The text in parts that end with a line, never inside a quoted cell."""
         held: list[bytes] = []
-        size = 0
+        size, wanted = 0, SEGMENT
         for chunk in self.chunks():
             held.append(chunk)
             size += len(chunk)
-            if size < SEGMENT:
+            if size < wanted:
                 continue
             data = b"".join(held)
             cut = _last_line_end(data, quote)
@@ -92,6 +92,7 @@ class TextFile:
                 yield data[:cut]
                 data = data[cut:]
             held, size = [data], len(data)
+            wanted = SEGMENT if cut else 2 * size  # so that a file of one line is not searched again and again
         if size:
             yield b"".join(held)
 
