@@ -1,4 +1,4 @@
-"""Text as byte-pair tokens, learned from the training rows alone: right for Japanese, and nothing is unknown."""
+"""Text as byte-pair tokens learned from the training rows alone; Japanese too, and nothing is unknown."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from ..errors import DataError
-from .base import Array, Column, Value, Values, count_missing, is_missing, object_array
+from .base import Array, Column, Value, Values, count_missing, is_missing, missing_mask, object_array
 
-# Without a word on the matter, tokenizers starts threads and then warns in every forked loader.
+# Left open, tokenizers starts threads of its own and then warns in every process that is forked.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PADDING, BEGIN, END = 0, 1, 2
-_BYTES = 3  # ids 3 to 258: the 256 bytes, for characters that the training rows did not hold
-_ALPHABET = _BYTES + 256
-_LONGEST_TOKEN = 16  # characters
-_LARGEST = 1 << 20  # tokens that a column from a file may hold
-_SAMPLE = 20_000_000  # characters that a vocabulary is learned from
+FIRST_BYTE = 3  # ids 3 to 258 are the 256 bytes, of characters that were too rare to be learned
+FIRST_CHARACTER = FIRST_BYTE + 256
+LONGEST_TOKEN = 16  # characters
+MOST_TOKENS = 1 << 20  # of a vocabulary or a text: beyond that a stored column is damaged
+SAMPLE = 20_000_000  # characters that a vocabulary is learned from
+SHOWN = 280  # characters
 
-# One piece: a run of one script with the space before it. Merges never cross pieces.
-_CJK = r"\p{Han}\p{Hiragana}\p{Katakana}ー"
-_PIECES = (
-    rf" ?(?:\p{{Han}}+|\p{{Hiragana}}+|[\p{{Katakana}}ー]+|\p{{N}}{{1,4}}|[\p{{L}}\p{{M}}&&[^{_CJK}]]+|[^\s\p{{L}}\p{{M}}\p{{N}}]+)"
+_KANA = r"\p{Hiragana}\p{Katakana}ー"
+# A run of one script with the space before it; merges never cross its ends, so that Japanese, which has no
+# spaces, is cut where its scripts meet.
+_RUN = Regex(
+    rf" ?(?:\p{{Han}}+|\p{{Hiragana}}+|[\p{{Katakana}}ー]+|\p{{N}}{{1,4}}"
+    rf"|[\p{{L}}\p{{M}}&&[^\p{{Han}}{_KANA}]]+|[^\s\p{{L}}\p{{M}}\p{{N}}]+)"
 )
-# What an explanation calls a word: a Japanese run of one script, or what stands between spaces.
-_KANJI, _HIRAGANA, _KATAKANA = "\u3400-\u9fff\uf900-\ufaff々", "\u3041-\u309f", "\u30a0-\u30ff\uff66-\uff9f"
-_WORDS = re.compile(
-    rf"[{_KANJI}]+|[{_HIRAGANA}]+|[{_KATAKANA}]+|[、。，．！？「」『』（）・]|[^\s{_KANJI}{_HIRAGANA}{_KATAKANA}、。，．！？「」『』（）・]+"
+_JAPANESE = ("々\u3400-\u9fff\uf900-\ufaff", "\u3041-\u309f", "\u30a0-\u30ff\uff66-\uff9f")
+_MARKS = "、。，．・！？「」『』（）【】"
+# What an explanation calls a word: a Japanese run of one script, or all between two spaces.
+_WORD = re.compile(
+    "|".join(f"[{c}]+" for c in _JAPANESE) + rf"|[{_MARKS}]|[^\s{''.join(_JAPANESE)}{_MARKS}]+"
 )
 
 
@@ -45,8 +49,8 @@ _WORDS = re.compile(
 class Text(Column):
     """Free text in any language; encodes to int32 token ids (N,), decodes to NFKC text with single spaces.
 
-    Ids: 0 padding, 1 begin, 2 end (both for heads that write), then 256 bytes, the characters, the merges.
-    A missing text is an empty array.
+    Ids: 0 padding, 1 begin and 2 end (both for heads that write), 256 bytes, the characters, the merges.
+    A missing text and an empty one are (0,). Byte-pair encoding: Sennrich et al., ACL 2016.
 
     >>> column = Text(name="review").fit(np.array(["good film", "bad film"] * 4, object))
     >>> column.decode(column.encode("a good   ｆｉｌｍ☃"))
@@ -56,88 +60,97 @@ class Text(Column):
     kind: ClassVar[str] = "text"
     ragged: ClassVar[bool] = True
     vocabulary_size: int = 16_384  # most tokens to learn
-    max_length: int = 512  # most tokens that are read
-    lowercase: bool = False
-    alphabet: tuple[str, ...] = ()
-    merges: tuple[tuple[int, int], ...] = ()  # pairs of ids; the i-th makes id 259 + len(alphabet) + i
+    max_length: int = 1_024  # most tokens that are read
+    characters: tuple[str, ...] = ()
+    merges: tuple[tuple[int, int], ...] = ()  # pairs of ids; each makes the next id after the characters'
 
     def __post_init__(self) -> None:
-        if len(self.alphabet) + len(self.merges) > _LARGEST or not 1 <= self.max_length <= _LARGEST:
-            raise DataError(f"Text column {self.name!r}: more than {_LARGEST} tokens; the schema file is damaged.")
-        if not all(isinstance(c, str) and len(c) == 1 for c in self.alphabet):
-            raise DataError(f"Text column {self.name!r}: 'alphabet' must hold single characters.")
-        first = _ALPHABET + len(self.alphabet)
+        limits = {"vocabulary_size": self.vocabulary_size, "max_length": self.max_length}
+        for name, value in {**limits, "tokens": len(self.characters) + len(self.merges)}.items():
+            if not (isinstance(value, int) and 0 <= value <= MOST_TOKENS):
+                raise DataError(
+                    f"Text column {self.name!r}: {name} is {value!r:.40}; expected 0 to {MOST_TOKENS:,}."
+                )
+        if not all(isinstance(c, str) and len(c) == 1 for c in self.characters):
+            raise DataError(f"Text column {self.name!r}: 'characters' must be single characters.")
+        self._check_merges()
+
+    def _check_merges(self) -> None:
+        """Merges must name tokens before them and make no long ones: each could be twice the last."""
+        sizes = [0] * FIRST_CHARACTER + [1] * len(self.characters)
         for i, pair in enumerate(self.merges):
-            if len(pair) != 2 or not all(isinstance(p, int) and _ALPHABET <= p < first + i for p in pair):
-                raise DataError(f"Text column {self.name!r}: merge {i} names tokens that stand before no merge.")
+            known = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(p, int) for p in pair)
+            if not (known and all(FIRST_CHARACTER <= p < len(sizes) for p in pair)):
+                raise DataError(
+                    f"Text column {self.name!r}: merge {i} is {pair!r:.40}, no pair of tokens before it."
+                )
+            sizes.append(sizes[pair[0]] + sizes[pair[1]])
+            if sizes[-1] > LONGEST_TOKEN:
+                raise DataError(
+                    f"Text column {self.name!r}: merge {i} is longer than {LONGEST_TOKEN} characters."
+                )
 
     @classmethod
     def matches(cls, values: Values) -> float:
-        present = [v for v in values if not is_missing(v)]
-        if not present or not all(isinstance(v, str) for v in present):
+        """Strings of which most differ: the longer and the more of them with spaces, the surer."""
+        present = values[~missing_mask(values)]
+        if not len(present) or not all(isinstance(v, str) for v in present):
             return 0.0
-        length = float(np.mean([len(v) for v in present]))
-        distinct = len(set(present)) / len(present)
-        spaced = float(np.mean([" " in v.strip() or len(v) > 20 for v in present]))
-        return round(min(0.95, distinct * (0.2 + 0.5 * spaced + 0.3 * min(1.0, length / 50))), 3)
+        texts = [str(v).strip() for v in present]
+        length = min(1.0, float(np.mean([len(t) for t in texts])) / 50)
+        sentences = float(np.mean([" " in t or len(t) > 20 for t in texts]))
+        return round(len(set(texts)) / len(texts) * (0.2 + 0.4 * sentences + 0.3 * length), 3)
 
     @classmethod
     def examples(cls, rng: np.random.Generator, n: int) -> Values:
-        words = ["the", "film", "was", "not", "good", "東京", "は", "晴れ", "です。", "ﾃｽﾄ", "naïve", "☃", "<b>", "3.14"]
-        made = [" ".join(rng.choice(words, size=int(rng.integers(1, 12)))) for _ in range(n)]
+        """Sentences of English and Japanese words, a tenth of them missing."""
+        words = "the film was not good 東京 は 晴れ です。 ﾃｽﾄ naïve ☃ <b> 3.14".split()
+        made = [" ".join(rng.choice(words, int(rng.integers(4, 12)))) for _ in range(n)]
         return object_array([None if rng.random() < 0.1 else text for text in made])
 
     def fit(self, values: Values) -> Self:
-        """Learn characters and byte pairs from `values`."""
+        """Learn the characters and the byte pairs of `values`, up to `vocabulary_size` tokens."""
         texts = list(self._sample(values))
         counts = Counter(character for text in texts for character in text)
-        alphabet = sorted(c for c, count in counts.items() if count > 1)
-        room = max(0, self.vocabulary_size - _ALPHABET)
-        if len(alphabet) > room:
-            alphabet = sorted(sorted(alphabet, key=lambda c: (-counts[c], c))[:room])
-        return replace(self, alphabet=tuple(alphabet), merges=_learn(texts, alphabet, room - len(alphabet)))
+        room = max(0, self.vocabulary_size - FIRST_CHARACTER)
+        often = sorted((c for c, count in counts.items() if count > 1), key=lambda c: (-counts[c], c))
+        characters = tuple(sorted(often[:room]))
+        return replace(self, characters=characters, merges=_learn(texts, characters, room - len(characters)))
 
     def _sample(self, values: Values) -> Iterator[str]:
-        step = 1
         total = sum(len(v) for v in values if isinstance(v, str))
-        if total > _SAMPLE:
-            step = -(-total // _SAMPLE)
-        for value in values[::step]:
+        for value in values[:: max(1, -(-total // SAMPLE))]:
             if not is_missing(value):
                 yield self.normalise(value)
 
     def normalise(self, value: Value) -> str:
-        """NFKC, single spaces and one space in front, so that a word is the same token wherever it stands."""
+        """NFKC, single spaces, and one in front, so that a word is the same token wherever it stands."""
         if not isinstance(value, str):
             raise DataError(
-                f"Column {self.name!r} is text; expected a string, received {type(value).__name__} {value!r:.80}."
+                f"Column {self.name!r} is text: expected a string, received "
+                f"{type(value).__name__} {value!r:.80}. "
+                f"Write it as a string, or give the column another type with --types {self.name}=TYPE."
             )
-        text = unicodedata.normalize("NFKC", value)
-        if self.lowercase:
-            text = unicodedata.normalize("NFKC", text.lower())
-        words = text.encode("utf-8", "replace").decode("utf-8").split()
+        words = unicodedata.normalize("NFKC", value.encode("utf-8", "replace").decode("utf-8")).split()
         return " " + " ".join(words) if words else ""
 
     @cached_property
     def tokens(self) -> tuple[bytes, ...]:
-        """The bytes of every token by id."""
-        table = [b"", b"", b"", *(bytes([i]) for i in range(256)), *(c.encode() for c in self.alphabet)]
+        """The UTF-8 bytes of every token, by id."""
+        table = [b"", b"", b"", *(bytes([i]) for i in range(256)), *(c.encode() for c in self.characters)]
         for left, right in self.merges:
             table.append(table[left] + table[right])
         return tuple(table)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        names = [f"<0x{i:02X}>" for i in range(256)] + list(self.alphabet)
-        ids = {name: _BYTES + i for i, name in enumerate(names)}
-        merges = []
+        names = ["", "", "", *(f"<0x{i:02X}>" for i in range(256)), *self.characters]
         for left, right in self.merges:
-            a, b = names[left - _BYTES], names[right - _BYTES]
-            names.append(a + b)
-            ids[a + b] = len(names) - 1 + _BYTES
-            merges.append((a, b))
-        tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges, byte_fallback=True))
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
+            names.append(names[left] + names[right])
+        ids = {name: i for i, name in enumerate(names) if i >= FIRST_BYTE}
+        pairs = [(names[left], names[right]) for left, right in self.merges]
+        tokenizer = Tokenizer(models.BPE(vocab=ids, merges=pairs, byte_fallback=True))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(_RUN, "isolated")
         return tokenizer
 
     def encode(self, value: Value) -> Array:
@@ -147,66 +160,74 @@ class Text(Column):
         return [ids[: self.max_length] for ids in self._ids(values)]
 
     def _ids(self, values: Values) -> list[Array]:
-        limit = (self.max_length + 1) * _LONGEST_TOKEN
+        """Ids of all of `values`, one more than `max_length` at least where there are as many."""
+        limit = (self.max_length + 1) * LONGEST_TOKEN
         texts = ["" if is_missing(v) else self.normalise(v)[:limit] for v in values]
-        return [np.asarray(e.ids, np.int32) for e in self._tokenizer.encode_batch_fast(texts)]
+        return [np.array(found.ids, np.int32) for found in self._tokenizer.encode_batch_fast(texts)]
 
     def collate(self, arrays: Sequence[Array]) -> Array:
-        """(B, N) int32, padded with 0 to the longest (at least 1)."""
-        out = np.zeros((len(arrays), max([1, *(len(a) for a in arrays)])), np.int32)
+        """(B, N) int32, padded with 0 to the longest, which counts as 1 at least."""
+        out = np.full((len(arrays), max([1, *(len(a) for a in arrays)])), PADDING, np.int32)
         for row, array in zip(out, arrays, strict=True):
             row[: len(array)] = array
         return out
 
     def decode(self, array: Array) -> Value:
+        """Token ids (N,), up to the first end, as a string."""
         ids = [int(i) for i in array]
-        ids = ids[: ids.index(END)] if END in ids else ids
+        if END in ids:
+            ids = ids[: ids.index(END)]
         return b"".join(self.tokens[i] for i in ids).decode("utf-8", "replace").strip()
 
     def parts(self, value: Value) -> list[Hashable]:
-        """Words as (start, end) in `value`; in Japanese, runs of one script."""
-        return [] if is_missing(value) else [match.span() for match in _WORDS.finditer(value)]
+        """Words, as (start, end) in `value`; in Japanese, runs of one script."""
+        return [] if is_missing(value) else [match.span() for match in _WORD.finditer(value)]
 
     def hide(self, value: Value, part: Hashable) -> Value:
-        """`value` without the word; spaces keep the places of the others."""
+        """`value` with spaces for the word, which are read as none; the other parts stay in their places."""
         assert isinstance(part, tuple)
         start, end = part
         return value[:start] + " " * (end - start) + value[end:]
 
     def summary(self, values: Values) -> dict[str, Any]:
-        lengths = np.array([len(ids) for ids in self._ids(values)])
-        found = {"rows": len(values), "missing": count_missing(values), "truncated": int((lengths > self.max_length).sum())}
-        if len(values):
-            quantiles = np.quantile(np.minimum(lengths, self.max_length), [0, 0.25, 0.5, 0.75, 1])
-            found["tokens"] = [float(q) for q in quantiles]
-        return found
+        """Counts of missing and truncated texts, quantiles of lengths, share of characters never seen."""
+        present = values[~missing_mask(values)]
+        ids = self._ids(present)
+        lengths = np.array([min(len(i), self.max_length) for i in ids] or [0])
+        read = np.concatenate([*(i[: self.max_length] for i in ids), np.zeros(0, np.int32)])
+        strange = (read >= FIRST_BYTE) & (read < FIRST_CHARACTER)
+        return {
+            "rows": len(values),
+            "missing": count_missing(values),
+            "truncated": sum(len(i) > self.max_length for i in ids),
+            "tokens": [float(q) for q in np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1])],
+            "unseen": float(strange.mean()) if len(read) else 0.0,
+        }
 
     def show(self, value: Value) -> str:
-        if is_missing(value):
-            return ""
-        text = " ".join(str(value).split())
-        return html.escape(text if len(text) <= 280 else text[:279] + "…")
+        text = "" if is_missing(value) else " ".join(str(value).split())
+        return html.escape(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
 
     def json_schema(self) -> dict[str, Any]:
         return {"title": self.name, "type": ["string", "null"]}
 
 
-def _learn(texts: list[str], alphabet: list[str], room: int) -> tuple[tuple[int, int], ...]:
-    """At most `room` merges of `alphabet`, as pairs of ids."""
+def _learn(texts: list[str], characters: tuple[str, ...], room: int) -> tuple[tuple[int, int], ...]:
+    """At most `room` merges of `characters`, as pairs of ids, the most frequent pair first."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(_RUN, "isolated")
     trainer = trainers.BpeTrainer(
-        vocab_size=len(alphabet) + room,
+        vocab_size=len(characters) + room,
         min_frequency=2,
         show_progress=False,
-        initial_alphabet=alphabet,
-        limit_alphabet=len(alphabet),
-        max_token_length=_LONGEST_TOKEN,
+        initial_alphabet=list(characters),
+        limit_alphabet=len(characters),
+        max_token_length=LONGEST_TOKEN,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    ids = {character: _ALPHABET + i for i, character in enumerate(alphabet)}
-    pairs = []
+    ids = {character: FIRST_CHARACTER + i for i, character in enumerate(characters)}
+    pairs: list[tuple[int, int]] = []
     for left, right in json.loads(tokenizer.to_str())["model"]["merges"]:
+        ids[left + right] = FIRST_CHARACTER + len(characters) + len(pairs)
         pairs.append((ids[left], ids[right]))
-        ids[left + right] = _ALPHABET + len(alphabet) + len(pairs) - 1
     return tuple(pairs)
