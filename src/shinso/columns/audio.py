@@ -183,8 +183,8 @@ class Audio(Column):
     def _check_header(self, sound: soundfile.SoundFile, value: Value) -> None:
         if not 0 < sound.samplerate <= MAX_RATE or not 0 < sound.channels <= MAX_CHANNELS:
             raise DataError(
-                f"Column {self.name!r}: {_label(value)} states {sound.channels} channels at {sound.samplerate} "
-                f"Hz; expected at most {MAX_CHANNELS} channels at {MAX_RATE} Hz."
+                f"Column {self.name!r}: {_label(value)} states {sound.channels} channels at "
+                f"{sound.samplerate} Hz; expected at most {MAX_CHANNELS} channels at {MAX_RATE} Hz."
             )
         seconds = sound.frames / sound.samplerate
         if seconds > self.max_seconds:
@@ -208,7 +208,7 @@ class Audio(Column):
 
 
 def _check_wav_is_whole(source: str | io.BytesIO, value: Value, name: str) -> None:
-    """libsndfile shortens a cut WAV file in silence, so the size in its header is compared with the file's."""
+    """libsndfile shortens a cut WAV file in silence: the size in its header is compared with the file's."""
     head, size = _head(source)
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         stated = int.from_bytes(head[4:8], "little") + 8

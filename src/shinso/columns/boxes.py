@@ -183,8 +183,8 @@ class Boxes(Column):
         reach = float(rows[:, 1:].max(initial=0))
         if reach > 1.01:  # a pixel more is rounding
             raise DataError(
-                f"Column {self.name!r}: a box ends outside of its picture, at {reach:.2f} times its size. Edges in "
-                'pixels need the size of the picture: {"width": 320, "height": 240, "boxes": [...]}.'
+                f"Column {self.name!r}: a box ends outside of its picture, at {reach:.2f} times its size. "
+                'Edges in pixels need the size of the picture: {"width": 320, "height": 240, "boxes": [...]}.'
             )
         np.minimum(rows[:, 1:], 1.0, out=rows[:, 1:])
 

@@ -28,6 +28,7 @@ FIRST_CHARACTER = FIRST_BYTE + 256
 LONGEST_TOKEN = 16  # characters
 MOST_TOKENS = 1 << 20  # of a vocabulary or a text: beyond that a stored column is damaged
 SAMPLE = 20_000_000  # characters that a vocabulary is learned from
+MEASURED = 10_000  # texts whose length is measured
 SHOWN = 280  # characters
 
 _KANA = r"\p{Hiragana}\p{Katakana}ー"
@@ -63,9 +64,14 @@ class Text(Column):
     max_length: int = 1_024  # most tokens that are read
     characters: tuple[str, ...] = ()
     merges: tuple[tuple[int, int], ...] = ()  # pairs of ids; each makes the next id after the characters'
+    longest: int = 0  # tokens of the longest training text: how far a head that writes should go
 
     def __post_init__(self) -> None:
-        limits = {"vocabulary_size": self.vocabulary_size, "max_length": self.max_length}
+        limits = {
+            "vocabulary_size": self.vocabulary_size,
+            "max_length": self.max_length,
+            "longest": self.longest,
+        }
         for name, value in {**limits, "tokens": len(self.characters) + len(self.merges)}.items():
             if not (isinstance(value, int) and 0 <= value <= MOST_TOKENS):
                 raise DataError(
@@ -115,7 +121,10 @@ class Text(Column):
         room = max(0, self.vocabulary_size - FIRST_CHARACTER)
         often = sorted((c for c, count in counts.items() if count > 1), key=lambda c: (-counts[c], c))
         characters = tuple(sorted(often[:room]))
-        return replace(self, characters=characters, merges=_learn(texts, characters, room - len(characters)))
+        merges = _learn(texts, characters, room - len(characters))
+        fitted = replace(self, characters=characters, merges=merges)
+        some = object_array(texts[:: max(1, len(texts) // MEASURED)])
+        return replace(fitted, longest=max((len(ids) for ids in fitted.encode_many(some)), default=0))
 
     def _sample(self, values: Values) -> Iterator[str]:
         total = sum(len(v) for v in values if isinstance(v, str))

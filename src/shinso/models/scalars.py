@@ -115,7 +115,7 @@ class LabelSlots(nn.Module):
     """Category indices of several columns to slots of one table: a dict of (B,) to (B, columns).
 
     Labels with enough training rows have a slot each. The others of a column share one, which stands for
-    labels never met too; missing values have one. What training rows cannot teach gets the last slot, `empty`.
+    labels never met too; missing values have one. What training rows cannot teach gets the slot `empty`.
     """
 
     def __init__(self, columns: Sequence[Category]) -> None:
@@ -142,8 +142,8 @@ class Scalars(Encoder):
     """Reads a dict of the scalar columns' batches; gives K members as tokens (B, K, D).
 
     Numbers get piecewise-linear embeddings that bend at the column's knots, categories of few labels one-hot
-    slots and those of many labels embeddings, label sets their multi-hot vector, times their calendar features.
-    Missing numbers and times have an indicator where training rows had such.
+    slots and those of many labels embeddings, label sets their multi-hot vector, times their calendar
+    features. Missing numbers and times have an indicator where training rows had such.
     """
 
     def __init__(self, columns: tuple[Column, ...], options: ModelConfig) -> None:
