@@ -241,7 +241,7 @@ def _checked(readings: Readings, name: str) -> Readings:
     if readings.ndim == 1:
         readings = readings[:, None]
     if readings.ndim != 2 or readings.size == 0:
-        raise DataError(f"Column {name!r} takes 1 or more readings, (T,) or (T, V); received {readings.shape}.")
+        raise DataError(f"Column {name!r} takes readings (T,) or (T, V), T > 0; received {readings.shape}.")
     if readings.size > MAX_READINGS:
         raise DataError(f"Column {name!r} takes at most {MAX_READINGS} numbers; received {readings.size}.")
     if np.isinf(readings).any():

@@ -1,4 +1,4 @@
-"""Normalisation over real tokens only. B = rows, C = channels, N = tokens."""
+"""Normalisation over what is real only. B = rows, C = channels, S = any further dimensions."""
 
 from __future__ import annotations
 
@@ -6,34 +6,46 @@ import torch
 from torch import Tensor, nn
 
 
-class MaskedNorm(nn.BatchNorm1d):
-    """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) of (B, C, N) that leaves padding out.
+class MaskedNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) of (B, C, *S) without padding.
 
-    Padding is 0 afterwards, so that a convolution behind it sees the same with and without padding.
-    Statistics are fp32 whatever the input is.
+    `keep` is (B, 1, *S) or broadcasts to it. Padding is 0 afterwards, so that a convolution behind it sees the
+    same with and without padding. Statistics are fp32 whatever the input is.
     """
 
-    def forward(self, x_BCN: Tensor, keep_B1N: Tensor) -> Tensor:  # type: ignore[override]
-        wide_BCN = x_BCN.float()
-        if self.training:
-            count = keep_B1N.sum().clamp(min=1)
-            mean_C1 = torch.where(keep_B1N, wide_BCN, 0.0).sum((0, 2)).unsqueeze(-1) / count
-            centred_BCN = torch.where(keep_B1N, wide_BCN - mean_C1, 0.0)
-            variance_C1 = centred_BCN.square().sum((0, 2)).unsqueeze(-1) / count
-            self._remember(mean_C1[:, 0], variance_C1[:, 0])
-        else:
-            assert self.running_mean is not None and self.running_var is not None
-            mean_C1, variance_C1 = self.running_mean.unsqueeze(-1), self.running_var.unsqueeze(-1)
-        scale_C1 = self.weight.unsqueeze(-1) * torch.rsqrt(variance_C1 + self.eps)
-        normed_BCN = (wide_BCN - mean_C1) * scale_C1 + self.bias.unsqueeze(-1)
-        return torch.where(keep_B1N, normed_BCN, 0.0).to(x_BCN.dtype)
+    running_mean: Tensor
+    running_var: Tensor
+    seen: Tensor
 
-    @torch.no_grad()
-    def _remember(self, mean_C: Tensor, variance_C: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        # The first batches count fully, so that a short training has true statistics too.
-        share = (1 / self.num_batches_tracked).clamp(min=self.momentum)
-        self.running_mean.lerp_(mean_C.detach(), share)
-        self.running_var.lerp_(variance_C.detach(), share)
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("seen", torch.zeros(()))  # batches
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        wide = x.float()
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        if self.training:
+            mean, variance = self._measure(wide, keep, shape)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        normed = wide * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        return torch.where(keep, normed, 0.0).to(x.dtype)
+
+    def _measure(self, x: Tensor, keep: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """(C,) mean and variance over what is real, which are remembered."""
+        others = [d for d in range(x.ndim) if d != 1]
+        count = keep.expand(x.shape[0], 1, *x.shape[2:]).sum().clamp(min=1)
+        mean = torch.where(keep, x, 0.0).sum(others) / count
+        variance = torch.where(keep, x - mean.view(shape), 0.0).square().sum(others) / count
+        with torch.no_grad():
+            self.seen += 1
+            share = (1 / self.seen).clamp(min=self.momentum)  # the first batches count fully
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance, share)
+        return mean, variance
