@@ -20,14 +20,13 @@ from .data.clean import Examination, examine
 from .data.loader import Loader, Rows
 from .data.notes import Bad, Note, plural
 from .data.split import Split, split
-from .data.table import Table
+from .data.tabular import Tabular
 from .data.windows import WindowTable
 from .errors import DataError
 from .files import cache_folder
 from .forecasting import Window
 from .schema import SAMPLE, Schema, choose_columns, fit_column, infer_schema
 
-AnyTable = Table | WindowTable
 MOST_FITTED = 1_000_000  # training rows that a column learns from
 SHOWN_NOTES = 12
 
@@ -47,7 +46,7 @@ class Question:
 class Prepared:
     """Rows that are ready to train on."""
 
-    table: AnyTable
+    table: Tabular
     schema: Schema
     split: Split
     store: Store
@@ -69,7 +68,7 @@ class Prepared:
 
 
 def prepare(
-    table: AnyTable, question: Question, config: RunConfig, console: Console,
+    table: Tabular, question: Question, config: RunConfig, console: Console,
     schema: Schema | None = None, window: Window | None = None,
 ) -> Prepared:  # fmt: skip
     """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
@@ -113,14 +112,14 @@ def prepare(
     return Prepared(table, schema, parts, store, notes, quarantine, seconds, window, chosen)
 
 
-def looked_at(table: AnyTable, predict: Sequence[str], given: Sequence[str]) -> Examination:
+def looked_at(table: Tabular, predict: Sequence[str], given: Sequence[str]) -> Examination:
     """Which rows and columns to use, and what there is to say; all windows of a series are used."""
     if isinstance(table, WindowTable):
         return Examination(np.arange(len(table), dtype=np.int64), tuple(given), (), ())
     return examine(table, predict, given)
 
 
-def parted(table: AnyTable, config: RunConfig, stratify: Values | None, rows: Rows) -> Split:
+def parted(table: Tabular, config: RunConfig, stratify: Values | None, rows: Rows) -> Split:
     """The split of the rows; windows bring theirs with them."""
     if isinstance(table, WindowTable):
         train, validation, test = (np.flatnonzero(table.parts == part) for part in range(3))
@@ -128,7 +127,7 @@ def parted(table: AnyTable, config: RunConfig, stratify: Values | None, rows: Ro
     return split(table, config.data, stratify, config.seed, rows)
 
 
-def default_target(table: AnyTable) -> tuple[str, ...]:
+def default_target(table: Tabular) -> tuple[str, ...]:
     """The column to predict when the user names none: the label of a folder of files, else an error."""
     if table.key_name == "file" and "label" in table.names:
         return ("label",)
@@ -139,7 +138,7 @@ def default_target(table: AnyTable) -> tuple[str, ...]:
 
 
 def fit_schema(
-    table: AnyTable, kinds: Mapping[str, str], given: Sequence[str], predict: Sequence[str],
+    table: Tabular, kinds: Mapping[str, str], given: Sequence[str], predict: Sequence[str],
     train: Rows, options: DataConfig,
 ) -> Schema:  # fmt: skip
     """Columns that learned from training rows only."""
@@ -158,7 +157,7 @@ def spread(rows: Rows, most: int) -> Rows:
     return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def check_targets(table: AnyTable, schema: Schema, train: Rows) -> None:
+def check_targets(table: Tabular, schema: Schema, train: Rows) -> None:
     """Raise `DataError` where there is nothing to learn: a single class, a constant number."""
     for column in schema.predict:
         if column.kind not in ("category", "number", "datetime"):
@@ -174,7 +173,7 @@ def check_targets(table: AnyTable, schema: Schema, train: Rows) -> None:
             )
 
 
-def describe(table: AnyTable, schema: Schema, parts: Split, notes: Sequence[Note], console: Console) -> None:
+def describe(table: Tabular, schema: Schema, parts: Split, notes: Sequence[Note], console: Console) -> None:
     """Print what was decided, before training starts."""
     counts = ", ".join(
         f"{len(rows):,} {name}"
@@ -201,7 +200,7 @@ def class_weights(column: Column, store: Store, train: Rows) -> list[float]:
 
 
 def encode_given(
-    table: AnyTable, columns: Sequence[Column], console: Console, cache: Path | None = None
+    table: Tabular, columns: Sequence[Column], console: Console, cache: Path | None = None
 ) -> Store:
     """Columns of new data, through the code that training used."""
     with console.progress("reading") as advance:
@@ -211,7 +210,7 @@ def encode_given(
 
 
 def _without_unusable(
-    table: AnyTable, parts: Split, store: Store, options: DataConfig
+    table: Tabular, parts: Split, store: Store, options: DataConfig
 ) -> tuple[Split, tuple[Bad, ...]]:
     """The split without the rows that could not be encoded; too many of them are an error."""
     chosen = np.concatenate([parts.train, parts.validation, parts.test])

@@ -20,7 +20,7 @@ from .config import RunConfig
 from .console import Console, clock
 from .data.sources import Source
 from .data.table import Table
-from .data.windows import WindowTable
+from .data.tabular import Tabular
 from .errors import RunError
 from .evaluation import validation_score
 from .files import sync_folder
@@ -91,9 +91,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
         stored = run.data
         if source is None and stored["source"] is None:
             raise RunError(f"{path} was trained on data in memory. Give the same data again to resume it.")
-        table: Table | WindowTable = Table.read(
-            stored["source"] if source is None else source, run.config.data
-        )
+        table: Tabular = Table.read(stored["source"] if source is None else source, run.config.data)
         window = None if stored["window"] is None else Window.restore(stored["window"])
         if window is not None:
             assert isinstance(table, Table)

@@ -16,12 +16,13 @@ from .console import Console
 from .data.loader import Loader
 from .data.sources import Source
 from .data.table import Table
+from .data.tabular import Tabular
 from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of
 from .files import write_atomic, write_json
 from .forecasting import Window
 from .machine import make_plan
-from .preparing import AnyTable, Question, encode_given
+from .preparing import Question, encode_given
 from .reports import write_report
 from .run import RunDirectory
 from .writing import check_suffix, write_table
@@ -74,7 +75,7 @@ def forecast(run: RunDirectory, window: Window, table: Table, console: Console) 
     return {"step": list(range(1, window.ahead + 1)), **columns}
 
 
-def predictions_of(run: RunDirectory, table: AnyTable, console: Console) -> dict[str, Any]:
+def predictions_of(run: RunDirectory, table: Tabular, console: Console) -> dict[str, Any]:
     """By predicted column, in the order of the table: what the network gives."""
     store = encode_given(table, run.schema.given, console)
     _refuse_bad(store.bad)
@@ -97,7 +98,7 @@ def evaluate(
     return found
 
 
-def evaluate_table(run: RunDirectory, table: AnyTable, console: Console) -> dict[str, Any]:
+def evaluate_table(run: RunDirectory, table: Tabular, console: Console) -> dict[str, Any]:
     """Metrics of a run on rows that it has not seen; rows without a target are counted and left out."""
     started, block = time.perf_counter(), 1
     if run.data["window"] is not None:
