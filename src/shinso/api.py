@@ -175,7 +175,7 @@ def samples(name: str, *, out: str | Path | None = None) -> Path:
 
     Args:
         name: Which one.
-        out: Folder or file to write; the name itself by default.
+        out: Folder to write; the name itself by default.
     """
     return Path(_work("data.samples").samples(name, Path(out or name)))
 
