@@ -105,8 +105,11 @@ def _rows_with_target(table: Tabular, predict: Sequence[str]) -> tuple[Rows, lis
 
 def _look(table: Tabular, name: str, rows: Rows) -> _Look:
     values = table.values(name, None if len(rows) == len(table) else rows)
-    missing = missing_mask(values)
-    return _Look(name, values, missing, codes_of(values, missing))
+    codes = codes_of(values)
+    missing = missing_mask(values) if codes is None else codes < 0
+    if codes is not None:
+        codes[missing] = codes.max(initial=-1) + 1
+    return _Look(name, values, missing, codes)
 
 
 def _useless(look: _Look) -> str | None:

@@ -106,9 +106,15 @@ def _classes(values: Values | None, n: int, options: DataConfig) -> Codes:
     none = np.zeros(n, np.int32)
     if values is None or not options.stratify or values.dtype.kind not in "Obi":
         return none
-    codes = codes_of(values, missing_mask(values))
+    codes = codes_of(values)
     if codes is None or codes.max(initial=0) >= min(MOST_CLASSES, max(2, n // 2)):
         return none
+    return _with_missing(codes)
+
+
+def _with_missing(codes: Codes) -> Codes:
+    """Missing values as a class of their own."""
+    codes[codes < 0] = codes.max(initial=-1) + 1
     return codes
 
 
@@ -181,15 +187,15 @@ def _between_times(ordered: Values, end: int) -> int:
 
 def _by_group(groups: Values, shares: NDArray[np.float64], name: str, rng: np.random.Generator) -> Parts:
     """Whole groups, the largest first, each to the part that lacks most rows."""
-    codes = codes_of(groups, missing_mask(groups))
-    if codes is None:
+    found = codes_of(groups)
+    if found is None:
         raise DataError(f"Column {name!r} holds no values to group by. Choose another with data.group.")
+    codes = _with_missing(found)
     sizes = np.bincount(codes)
     wanted = int((shares > 0).sum())
     if len(sizes) < wanted:
         raise DataError(
-            f"Column {name!r} has {len(sizes)} different values, so rows cannot be split into {wanted} "
-            "parts by it. "
+            f"Column {name!r} has {len(sizes)} different values, too few to split rows into {wanted} parts. "
             f"Expected at least {wanted} groups. Choose another column with data.group."
         )
     lacking = shares * len(groups)

@@ -92,7 +92,7 @@ class TextFile:
                 yield data[:cut]
                 data = data[cut:]
             held, size = [data], len(data)
-            wanted = SEGMENT if cut else 2 * size  # so that a file of one line is not searched again and again
+            wanted = SEGMENT if cut else 2 * size  # one long line is not searched often
         if size:
             yield b"".join(held)
 

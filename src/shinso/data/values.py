@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..columns.base import Value, Values, object_array
+from ..columns.base import Value, Values, missing_mask, object_array
 from ..errors import DataError
 
 SAMPLE = 1_000
+SHORT = 100  # characters of a text that may be copied to compare it
 Rows = NDArray[np.int64]
 
 
@@ -111,20 +112,30 @@ def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
     return pa.chunked_array([joined.take(pa.array(inverse))])
 
 
-def codes_of(values: Values, missing: NDArray[np.bool_]) -> NDArray[np.int32] | None:
-    """(n,) numbers from 0 on, equal for equal values, the missing ones last; None for values such as images.
+def codes_of(values: Values) -> NDArray[np.int32] | None:
+    """(n,) numbers from 0 on, equal for equal values, -1 where missing; None for values such as images.
 
-    >>> codes_of(np.array(["b", None, "b"], object), np.array([False, True, False]))
-    array([0, 1, 0], dtype=int32)
+    >>> codes_of(np.array(["b", None, "b"], object))
+    array([ 0, -1,  0], dtype=int32)
     """
     if values.dtype.kind == "O":
-        if not all(isinstance(value, str | bool | int | float) for value in values[~missing]):
-            return None
-        seen: dict[Value, int] = {}
-        codes = np.full(len(values), -1, np.int32)
-        codes[~missing] = [seen.setdefault(value, len(seen)) for value in values[~missing]]
-    else:
-        found = pa.array(values, mask=missing).dictionary_encode().indices.fill_null(-1)
-        codes = np.array(found.to_numpy(zero_copy_only=False), np.int32)
-    codes[missing] = codes.max(initial=-1) + 1
+        lengths = [len(value) for value in values[:SAMPLE] if isinstance(value, str)]
+        if sum(lengths) > SHORT * len(lengths):
+            return _hashed(values)  # without a copy of long texts
+    try:
+        array = pa.array(values, pa.string() if values.dtype.kind == "O" else None, from_pandas=True)
+    except (pa.ArrowInvalid, TypeError):
+        return _hashed(values)
+    found = array.dictionary_encode().indices.fill_null(-1)
+    return np.array(found.to_numpy(zero_copy_only=False), np.int32)
+
+
+def _hashed(values: Values) -> NDArray[np.int32] | None:
+    missing = missing_mask(values)
+    there = values[~missing]
+    if not all(isinstance(value, str | bool | int | float) for value in there):
+        return None
+    seen: dict[Value, int] = {}
+    codes = np.full(len(values), -1, np.int32)
+    codes[~missing] = [seen.setdefault(value, len(seen)) for value in there]
     return codes
