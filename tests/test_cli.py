@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shinso import api, cli
-from test_training import FAST, houses, train
+from small_runs import FAST, houses, train
 
 
 def program(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

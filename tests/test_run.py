@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import shinso
 from shinso.errors import DataError, RunError
 from shinso.run import RunDirectory
-from test_training import houses, train
+from small_runs import houses, train
 
 
 @pytest.fixture(scope="module")

@@ -17,26 +17,7 @@ from safetensors.numpy import load_file
 
 import shinso
 from shinso.errors import DataError, RunError, SettingError
-
-FAST = {"train.epochs": 3, "train.threads": 1, "model.width": 16, "model.members": 2, "train.batch_size": 32}
-
-
-def houses(rows: int = 240) -> dict[str, list[Any]]:
-    rng = np.random.default_rng(0)
-    area, city = rng.uniform(20, 120, rows), rng.choice(["Kyoto", "Osaka", "Nara"], rows)
-    price = area * 3 + (city == "Kyoto") * 40 + rng.normal(0, 5, rows)
-    return {
-        "area": area.tolist(),
-        "city": city.tolist(),
-        "note": [f"{a:.0f} 平米の家 {c}" for a, c in zip(area, city, strict=True)],
-        "price": price.tolist(),
-        "dear": np.where(price > 220, "yes", "no").tolist(),
-    }
-
-
-def train(folder: Path, data: Any = None, **options: Any) -> shinso.Run:
-    options = {"predict": "price", "quiet": True, "settings": FAST, "out": folder / "run", **options}
-    return shinso.train(houses() if data is None else data, **options)
+from small_runs import FAST, houses, train
 
 
 def test_a_run_holds_all_that_the_design_names_and_nothing_that_runs_code(tmp_path: Path) -> None:
@@ -95,7 +76,7 @@ def test_predictions_do_not_depend_on_the_order_of_columns_or_rows(tmp_path: Pat
 SCRIPT = """
 import sys, shinso
 sys.path.insert(0, {tests!r})
-from test_training import FAST, houses
+from small_runs import FAST, houses
 settings = {{**FAST, "train.epochs": 12, "train.checkpoint_seconds": 0.0, "train.ema": 0.9}}
 import json, pathlib
 pathlib.Path("data.json").write_text(json.dumps([dict(zip(houses(), r)) for r in zip(*houses().values())]))
