@@ -94,10 +94,10 @@ def measure(path: Path, cache: Path, batches: int) -> None:
     stage("fit")
     store = encode_table(table, columns, folder=cache)
     stage("encode")
-    order = np.random.default_rng(0).permutation(parts.train)
-    for batch in np.array_split(order, len(order) // BATCH)[:batches]:
-        for column in columns:
-            store[column.name].take(batch)
+    rows = np.random.default_rng(0).permutation(parts.train)
+    order = np.array_split(rows, len(rows) // BATCH)[:batches]
+    for batch in store.batches(order, [column.name for column in columns]):
+        assert len(batch) == len(columns)
     stage(f"{batches} random batches of {BATCH}")
 
 

@@ -250,6 +250,23 @@ def test_memory_of_mapped_files_is_given_back(tmp_path: Path) -> None:
     assert resident.touched < 50 * 512 * store.READ_AROUND
 
 
+def test_reading_ahead_gives_the_same_batches(
+    tmp_path: Path, on_disk: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, columns = mixed(500)
+    memory = encode_table(table, columns)
+    monkeypatch.setattr(Resident.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(store, "AHEAD", 2_000)
+    monkeypatch.setattr(store, "PIECE", 16)
+    near = encode_table(table, columns, folder=tmp_path)
+    assert near.crowded and not memory.crowded
+    order = np.array_split(np.random.default_rng(0).permutation(500), 41)
+    assert near._rows_ahead(["n", "w"]) > len(order[0])
+    for first, second in zip(memory.batches(order, ["n", "w"]), near.batches(order, ["n", "w"]), strict=True):
+        np.testing.assert_array_equal(first["n"], second["n"])
+        assert [a.tolist() for a in first["w"]] == [a.tolist() for a in second["w"]]
+
+
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(0, 6), min_size=1, max_size=30),

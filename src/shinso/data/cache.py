@@ -57,7 +57,7 @@ def encode_table(
         encoded[column.name], failures = job.encode(column)
         usable[failures.rows] = False
         bad += job.describe(column.name, failures)
-    return Store(encoded, usable, tuple(bad))
+    return Store(encoded, usable, tuple(bad), job.resident.crowded)
 
 
 @dataclass

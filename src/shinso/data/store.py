@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from ..columns.base import Array
 from .notes import Bad
 
 Rows = NDArray[np.int64]
+Taken = dict[str, Array | list[Array]]
 READ_AROUND = 1 << 16  # bytes that the system maps around a place that is read
-MOST_RESIDENT = 1 << 30  # bytes of mapped files that stay in memory, where their files are larger than that
+MOST_RESIDENT = 1 << 30  # bytes of mapped files that stay in memory, where the files are larger than that
+AHEAD = 64 << 20  # bytes of rows that are read ahead from such files, in the order in which they lie there
+PIECE = 8_192  # rows that are read from them between two looks at how much is resident
 
 
 class Encoded(ABC):
@@ -58,9 +62,14 @@ class Resident:
         self.total += len(mapping)
         return np.ndarray(shape, dtype, mapping, offset)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the files are larger than what may stay in memory."""
+        return self.total > self.limit
+
     def touch(self, size: int) -> None:
         """Count what was read; give the memory back once it is too much (the system keeps the pages)."""
-        if self.total <= self.limit:
+        if not self.crowded:
             return
         self.touched += size
         if self.touched > self.limit and sys.platform != "win32":
@@ -75,13 +84,19 @@ class Dense(Encoded):
     def __init__(self, data: Array, resident: Resident | None = None) -> None:
         self.data = data
         self._resident = resident
-        self._row_bytes = max(READ_AROUND, data.nbytes // max(1, len(data)))
+        self._row_bytes = data.nbytes // max(1, len(data))
 
     def take(self, rows: Rows | slice) -> Array:
         """(n, ...): copies of the arrays of some rows."""
-        taken = np.array(self.data[rows])
-        if self._resident is not None:
-            self._resident.touch(taken.nbytes if isinstance(rows, slice) else len(taken) * self._row_bytes)
+        if self._resident is None or not self._resident.crowded:
+            return np.array(self.data[rows])
+        numbers = np.arange(len(self.data))[rows] if isinstance(rows, slice) else rows
+        taken = np.empty((len(numbers), *self.data.shape[1:]), self.data.dtype)
+        for start in range(0, len(numbers), PIECE):
+            piece = numbers[start : start + PIECE]
+            taken[start : start + len(piece)] = self.data[piece]
+            reach = (int(piece.max()) - int(piece.min()) + 1) * self._row_bytes + READ_AROUND
+            self._resident.touch(min(reach, len(piece) * (self._row_bytes + READ_AROUND)))
         return taken
 
     def lengths(self, rows: Rows | slice) -> NDArray[np.int64]:
@@ -108,7 +123,7 @@ class Ragged(Encoded):
         pairs = zip(starts.tolist(), counts.tolist(), strict=True)
         taken = [np.array(self.flat[start : start + count]) for start, count in pairs]
         if self._resident is not None:
-            self._resident.touch(sum(max(READ_AROUND, array.nbytes) for array in taken))
+            self._resident.touch(sum(READ_AROUND + array.nbytes for array in taken))
         return taken
 
     def lengths(self, rows: Rows | slice) -> NDArray[np.int64]:
@@ -123,9 +138,52 @@ class Store:
     columns: dict[str, Encoded]
     usable: NDArray[np.bool_]  # (N,)
     bad: tuple[Bad, ...] = field(default=())
+    crowded: bool = False  # the files are larger than what may stay in memory
 
     def __getitem__(self, name: str) -> Encoded:
         return self.columns[name]
 
     def __len__(self) -> int:
         return len(self.usable)
+
+    def batches(self, order: Sequence[Rows], names: Sequence[str]) -> Iterator[Taken]:
+        """For each batch of `order`, what `take` gives of the columns `names`.
+
+        From files larger than memory, rows of many batches are read at once in the order in which they lie
+        there, which touches every page once in place of once a row.
+        """
+        ahead = self._rows_ahead(names) if self.crowded else 0
+        for window in _windows(order, ahead):
+            if len(window) == 1:
+                yield {name: self[name].take(window[0]) for name in names}
+                continue
+            together = np.concatenate(window)
+            lying = np.argsort(together)
+            place = np.empty_like(lying)
+            place[lying] = np.arange(len(lying))
+            near = {name: self[name].take(together[lying]) for name in names}
+            for part in np.split(place, np.cumsum([len(rows) for rows in window])[:-1]):
+                yield {name: _pick(taken, part) for name, taken in near.items()}
+
+    def _rows_ahead(self, names: Sequence[str]) -> int:
+        sample = np.linspace(0, len(self) - 1, 64).astype(np.int64)
+        size = sum(np.asarray(array).nbytes for name in names for array in self[name].take(sample))
+        return AHEAD * len(sample) // max(1, size)
+
+
+def _windows(order: Sequence[Rows], most: int) -> Iterator[list[Rows]]:
+    """Batches that follow each other, together at most `most` rows, but at least one batch."""
+    window: list[Rows] = []
+    count = 0
+    for rows in order:
+        if window and count + len(rows) > most:
+            yield window
+            window, count = [], 0
+        window.append(rows)
+        count += len(rows)
+    if window:
+        yield window
+
+
+def _pick(taken: Array | list[Array], rows: NDArray[np.intp]) -> Array | list[Array]:
+    return taken[rows] if isinstance(taken, np.ndarray) else [taken[i] for i in rows.tolist()]
