@@ -6,6 +6,7 @@ B = rows, N = tokens, K = members, V = variables, A = readings ahead, D = token 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..columns.series import Series
@@ -28,7 +29,8 @@ class Forecast(Head):
     forecast is level + scale * (linear map of the normalised token + linear map of the mean normalised
     token + level * a learned return to the mean).
 
-    Losses: `scaled` (default) squared error in units of each window's scale, `mse`, `mae`.
+    A is the usual length of the column. Losses: `scaled` (default) squared error in units of each window's
+    scale, `mse`, `mae`.
     """
 
     def __init__(self, column: Series, width: int, members: int, options: HeadOptions) -> None:
@@ -36,20 +38,22 @@ class Forecast(Head):
         self.kind = options.loss or LOSSES[0]
         if self.kind not in LOSSES:
             raise SettingError(f"A forecast has the losses {', '.join(LOSSES)}; received {self.kind!r}.")
-        self.variables, ahead = column.variables, max(column.length, 1)
-        self.own = nn.Parameter(torch.zeros(max(members, 1), width, ahead))
-        self.shared = nn.Parameter(torch.zeros(max(members, 1), width, ahead))
-        self.gate = nn.Parameter(torch.ones(self.variables, ahead))
-        self.level = nn.Parameter(torch.zeros(ahead))
-        self.bias = nn.Parameter(torch.zeros(self.variables, ahead))
+        self.variables, self.ahead = column.variables, max(column.length, 1)
+        self.own = nn.Parameter(torch.zeros(max(members, 1), width, self.ahead))
+        self.shared = nn.Parameter(torch.zeros(max(members, 1), width, self.ahead))
+        self.gate = nn.Parameter(torch.ones(self.variables, self.ahead))
+        self.level = nn.Parameter(torch.zeros(self.ahead))
+        self.bias = nn.Parameter(torch.zeros(self.variables, self.ahead))
 
     def forward(self, features: Features) -> Tensor:
         """(B, A, V), standardised as the column encodes it: the mean forecast of the members."""
         return self._members(features)[0].mean(1)
 
     def loss(self, features: Features, target: Tensor) -> Loss:
-        """Over the readings of (B, A, V) that are not NaN; members are scored one by one."""
+        """Over those of the first A readings of (B, T, V) that are not NaN; members are scored singly."""
         forecast_BKAV, scale_BK1V = self._members(features)
+        target = target[:, : self.ahead]
+        target = F.pad(target, (0, 0, 0, self.ahead - target.shape[1]), value=torch.nan)
         read_BAV = ~torch.isnan(target)
         wanted_B1AV = torch.where(read_BAV, target, 0.0).unsqueeze(1)
         error_BKAV = forecast_BKAV.float() - wanted_B1AV

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class MaskedNorm(nn.Module):
-    """Batch normalisation (Ioffe and Szegedy 2015) of (B, C, *S) without padding.
+    """Batch normalisation (Ioffe and Szegedy 2015) of (B, C, *S) that leaves padding out.
 
-    `keep` is (B, 1, *S) or broadcasts to it. Padding is 0 afterwards, so that a convolution behind it sees the
-    same with and without padding. Statistics are fp32 whatever the input is.
+    `keep` is (B, 1, *S) or broadcasts to it. Padding is 0 afterwards, so that a convolution behind it sees
+    the same with and without padding. Statistics are fp32 whatever the input is.
     """
 
     running_mean: Tensor
