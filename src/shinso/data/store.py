@@ -18,8 +18,8 @@ from .notes import Bad
 Rows = NDArray[np.int64]
 Taken = dict[str, Array | list[Array]]
 READ_AROUND = 1 << 16  # bytes that the system maps around a place that is read
-MOST_RESIDENT = 1 << 30  # bytes of mapped files that stay in memory, where the files are larger than that
-AHEAD = 64 << 20  # bytes of rows that are read ahead from such files, in the order in which they lie there
+MOST_RESIDENT = 512 << 20  # bytes of mapped files that stay in memory, where the files are larger than that
+AHEAD = 48 << 20  # bytes of rows that are read ahead from such files, in the order in which they lie there
 PIECE = 8_192  # rows that are read from them between two looks at how much is resident
 
 

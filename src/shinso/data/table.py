@@ -20,7 +20,7 @@ from .spool import forget
 from .store import READ_AROUND
 from .values import Rows, take_rows, to_values
 
-MAPPED = 256 << 20  # bytes of rows on disk that are read before their memory is given back
+MAPPED = 128 << 20  # bytes of rows on disk that are read before their memory is given back
 CELL = 16  # bytes of a value, roughly
 
 
