@@ -1,10 +1,15 @@
 """The default reader of images: a small residual network that suits 8 x 8 to 224 x 224 pixels.
 
-After He et al. 2016 (identity shortcuts, arXiv 1603.05027). B = rows, C = channels, H, W = pixels or cells,
-N = tokens, D = token size.
+After He et al. 2016 (identity shortcuts around normalised branches, arXiv 1603.05027), thinned for processors on
+which a bf16 convolution costs no more than the normalisation beside it: a block has one batch norm and one ReLU for
+its two convolutions, the grid is halved by strides and never by pooling, and what is fine is narrow.
+B = rows, C = channels, H, W = pixels or cells, N = tokens, D = token size.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +20,15 @@ from ..config import ModelConfig
 from ..features import Features
 from .base import Encoder
 
+LEAST = 8  # channels of a map
+
 
 class Normalise(nn.Module):
     """Pixels of 0..255 (B, H, W, C) to standardised (B, C, H, W), channels last in memory."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        scale = 1 / (255 * torch.tensor(std))
-        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std)), persistent=False)
         self.register_buffer("shift", -torch.tensor(mean) / torch.tensor(std), persistent=False)
 
     scale: Tensor
@@ -32,68 +38,80 @@ class Normalise(nn.Module):
         return (image_BHWC.float() * self.scale + self.shift).permute(0, 3, 1, 2)
 
 
-def channels_last(x_BCHW: Tensor) -> Tensor:
-    """The same numbers with channels last in memory."""
-    return x_BCHW.contiguous(memory_format=torch.channels_last)
-
-
-def conv(inputs: int, outputs: int) -> nn.Sequential:
-    """3 x 3 convolution, batch norm, GELU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs, momentum=0.4), nn.SiLU()
-    )
-
-
 class Block(nn.Module):
-    """Two convolutions around which the input is carried."""
+    """x + conv(relu(conv(norm(x)))). The last filters begin at zero: a new block changes nothing."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.one, self.two = conv(width, width), conv(width, width)
+        self.norm = nn.BatchNorm2d(width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        nn.init.dirac_(self.conv1.weight)
+        nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = x_BCHW + self.two(self.one(x_BCHW))
+        out: Tensor = x_BCHW + self.conv2(F.relu(self.conv1(self.norm(x_BCHW))))
         return out
 
 
 class Stage(nn.Module):
-    """Widen, halve the grid, then `depth` residual blocks."""
+    """Widen, halving the grid with stride 2, then `depth` residual blocks."""
 
-    def __init__(self, inputs: int, outputs: int, depth: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, depth: int) -> None:
         super().__init__()
-        self.widen = conv(inputs, outputs)
+        kernel = 4 if stride == 2 and inputs <= 4 else 3
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 1, bias=False)
+        if inputs > 4:
+            nn.init.dirac_(self.conv.weight[:inputs])
+        self.norm = nn.BatchNorm2d(outputs)
         self.blocks = nn.Sequential(*(Block(outputs) for _ in range(depth)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.blocks(F.max_pool2d(self.widen(x_BCHW), 2))
+        out: Tensor = self.blocks(F.relu(self.norm(self.conv(x_BCHW))))
         return out
 
 
+class ChannelsLast(torch.autograd.Function):
+    """The identity, whose gradient has its channels last in memory; in another layout batch norm takes 7 times."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW.view_as(x_BCHW)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].contiguous(memory_format=torch.channels_last)
+
+
 class ResidualNet(Encoder):
-    """uint8 or float (B, H, W, C) of 0..255 -> Features: the last grid as tokens, every stage as a map."""
+    """uint8 or float (B, H, W, C) of 0..255 -> Features: the last grid as tokens, every stage as a map.
+
+    The grid is halved until its shorter side has 6 to 11 cells (4 to 7 below 16 pixels); the last two grids, of
+    `width` / 2 and `width` channels, have `depth` blocks each.
+    """
 
     def __init__(self, column: Image, options: ModelConfig) -> None:
         super().__init__(column, options)
-        self.width = options.width or 256
-        depth = options.depth or 1
+        self.width = options.width or 128
         self.normalise = Normalise(column.mean, column.std)
-        side = min(column.height, column.width)
-        stride = 1 if side < 64 else 2 if side < 128 else 4
-        stages = max(1, min(3, (side // stride).bit_length() - 2))
-        widths = [max(8, self.width >> (stages - 1 - i)) for i in range(stages)]
-        first = max(8, widths[0] // 2)
-        self.stem = nn.Conv2d(column.channels, first, max(3, stride * 2 - 1), stride, max(1, stride - 1))
-        pairs = zip([first, *widths], widths, strict=False)
-        self.stages = nn.ModuleList(Stage(a, b, depth) for a, b in pairs)
+        self.stages = nn.ModuleList(self._stages(column, options.depth or 2))
+        self.norm = nn.BatchNorm2d(self.width)
         self.dropout = nn.Dropout(options.dropout or 0.0)
 
+    def _stages(self, column: Image, depth: int) -> list[Stage]:
+        halvings = max(1, int(math.log2(min(column.height, column.width) / 3)) - 1)
+        first = 0 if halvings == 1 else 1
+        widths = [max(LEAST, self.width >> (halvings - level)) for level in range(first, halvings + 1)]
+        inputs = [column.channels, *widths[:-1]]
+        strides = [2 if level else 1 for level in range(first, halvings + 1)]
+        depths = [depth if len(widths) - i <= 2 else 0 for i in range(len(widths))]
+        return [Stage(*sizes) for sizes in zip(inputs, widths, strides, depths, strict=True)]
+
     def forward(self, image_BHWC: Tensor) -> Features:
-        x = F.silu(self.stem(self.normalise(image_BHWC)))
-        maps: list[Tensor] = [x]
+        x = self.normalise(image_BHWC)
+        maps: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        if x.requires_grad:  # else the gradient may come in another layout, and batch norm takes 7 times as long
-            x.register_hook(channels_last)
-        tokens_BND = self.dropout(x.flatten(2).transpose(1, 2))
-        return Features.of(tokens_BND, maps=tuple(maps))
+        maps[-1] = x = ChannelsLast.apply(F.relu(self.norm(x)))  # type: ignore[no-untyped-call]
+        return Features.of(self.dropout(x.flatten(2).transpose(1, 2)), maps=tuple(maps))
