@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -241,6 +240,6 @@ def _box(box: Any, name: str) -> _Box:
 
 def _edge(number: Any, name: str, key: str) -> float:
     numeric = isinstance(number, int | float | np.number) and not isinstance(number, bool)
-    if not numeric or not 0 <= number < math.inf:
+    if not numeric or not 0 <= number <= MAX_SIDE:
         raise DataError(f"Column {name!r}: {key} is a number of 0 or more; received {str(number)[:40]!r}.")
     return float(number)

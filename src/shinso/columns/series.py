@@ -84,7 +84,7 @@ class Series(Column):
         for array in read:
             self._check_variables(array, variables)
         mean, std = _mean_and_std(read, variables)
-        length = int(np.median([min(len(r), self.max_length) for r in read]))
+        length = math.ceil(np.median([min(len(r), self.max_length) for r in read]))
         return replace(self, variables=variables, length=length, mean=mean, std=std)
 
     def encode(self, value: Value) -> Array:
@@ -265,7 +265,7 @@ def _parse(text: str, name: str) -> list[Any]:
 
 
 def _split_numbers(text: str) -> list[Any]:
-    rows = [row.replace(",", " ").split() for row in text.strip().strip(";").split(";")]
+    rows = [row.replace(",", " ").split() for row in text.strip().removesuffix(";").split(";")]
     if len(rows) == 1:
         return [_number(word) for word in rows[0]]
     if all(len(row) <= 1 for row in rows):

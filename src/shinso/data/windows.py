@@ -54,6 +54,17 @@ def window_parts(times: int, past: int, ahead: int, split: str) -> tuple[Rows, N
     return np.concatenate(starts), np.concatenate(parts)
 
 
+def latest_window(table: Table, past: int, variables: Sequence[str], time: str | None = None) -> Readings:
+    """(P, V): the last `past` readings of a table in time order, from which its future is forecast."""
+    if len(table) < past:
+        raise DataError(
+            f"{table.describe()} has {plural(len(table), 'row')}; a forecast looks back on {past}. "
+            "Add earlier rows."
+        )
+    last = _in_time_order(table, time)[0][-past:]
+    return np.stack([_numbers(table, name, last) for name in variables], 1)
+
+
 class WindowTable:
     """A table in time order as rows of two series: `past` (P readings) and the future of the predicted (A).
 
@@ -193,7 +204,7 @@ def _is_numeric(table: Table, name: str) -> bool:
 
 
 def _numbers(table: Table, name: str, order: Rows) -> Readings:
-    return np.asarray(table.values(name), np.float64)[order]
+    return np.asarray(table.values(name, order), np.float64)
 
 
 def _in_time_order(table: Table, time: str | None) -> tuple[Rows, tuple[Note, ...]]:
