@@ -178,6 +178,13 @@ def test_number_or_not() -> None:
     assert score(True, False) == 0 < Category.matches(np.array([True, False]))
 
 
+def test_small_tables_get_few_knots() -> None:
+    values = np.random.default_rng(0).normal(size=5000)
+    counts = [len(Number(name="n").fit(values[:rows]).knots) for rows in (50, 240, 600, 5000)]
+    assert counts == [9, 11, 26, KNOTS]
+    assert len(Number(name="n").fit(np.arange(600) % 20).knots) == 20
+
+
 # Categories
 
 

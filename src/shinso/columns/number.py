@@ -18,6 +18,7 @@ from .base import Array, Column, Value, Values, missing_mask
 PERCENTS = np.linspace(0, 1, 101)
 DECILES = slice(0, None, 10)
 KNOTS = 129  # most values at which an embedding of the number may bend
+BIN_ROWS = 24  # training rows that a bin should have, so that small tables are not learned by heart
 SAMPLE = 1 << 20  # quantiles of more rows than this are taken from every n-th row
 LARGEST = np.finfo(np.float32).max
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "--", "nil", "missing", "#n/a"})
@@ -214,9 +215,10 @@ def _knots(sample: NDArray[np.float64], low: float, high: float) -> list[float]:
     Plain quantiles of a column that is mostly zero would all be zero, and leave its other values to one bin.
     """
     values, counts = np.unique(sample, return_counts=True)
-    if len(values) > KNOTS:
-        weights = np.cumsum(np.minimum(counts, len(sample) / KNOTS))
-        places = np.searchsorted(weights, np.linspace(0, weights[-1], KNOTS))
+    most = min(KNOTS, max(9, len(sample) // BIN_ROWS + 1))
+    if len(values) > most:
+        weights = np.cumsum(np.minimum(counts, len(sample) / most))
+        places = np.searchsorted(weights, np.linspace(0, weights[-1], most))
         values = np.unique(np.append(values[places[1:-1]], (low, high)))
     found: list[float] = values.tolist()
     return found
