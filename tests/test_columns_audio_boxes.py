@@ -144,7 +144,8 @@ def test_short_sounds_can_be_played() -> None:
     ("values", "is_sound"),
     [
         ([Path("a.wav"), Path("b.FLAC"), None], True), ([b"fLaC12"], True),
-        (["data:audio/wav;base64,A"], True), ([Path("a.png")], False), (["a.wav"], False), ([b"RIFF....WEBP"], False),
+        (["data:audio/wav;base64,A"], True), ([Path("a.png")], False), (["a.wav"], False),
+        ([b"RIFF....WEBP"], False),
         ([None], False),
         ([1.0], False),
     ],
