@@ -11,14 +11,12 @@ from .features import Features
 class Concat(nn.Module):
     """For heads that pool: each input's pooled vector, normalised and joined, through one hidden layer.
 
-    Inputs that are ensembles keep their members; the others are shared by all members, each of which has
-    its own scaling of the joined vector (as in BatchEnsemble), so that members stay different.
+    The largest ensemble among the inputs keeps its members; what the others give is averaged and shared by
+    all members, each of which scales the joined vector in its own way (BatchEnsemble), so that they differ.
     """
 
     def __init__(self, widths: list[int], members: list[int], width: int, dropout: float) -> None:
         super().__init__()
-        counts = {m for m in members if m}
-        assert len(counts) <= 1, "encoders of one network have equal numbers of members"
         self.members, self.width = max(members), width
         self.norms = nn.ModuleList(nn.LayerNorm(w) for w in widths)
         self.scale = nn.Parameter(torch.ones(max(self.members, 1), sum(widths)))
@@ -29,7 +27,8 @@ class Concat(nn.Module):
     def forward(self, parts: list[Features]) -> Features:
         pooled = [norm(part.pool()) for norm, part in zip(self.norms, parts, strict=True)]
         members = max(self.members, 1)
-        joined_BKD = torch.cat([p.expand(-1, members, -1) for p in pooled], -1) * self.scale
+        shared = [p if p.shape[1] == members else p.mean(1, keepdim=True) for p in pooled]
+        joined_BKD = torch.cat([p.expand(-1, members, -1) for p in shared], -1) * self.scale
         maps = tuple(m for part in parts for m in part.maps)
         return Features.of(self.body(joined_BKD), maps=maps, members=self.members > 0)
 

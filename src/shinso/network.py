@@ -34,7 +34,8 @@ class Network(nn.Module):
         self.sources = [c.name for c in others]
         self.reads_scalars = bool(scalars)
         encoders: list[Encoder] = [Scalars(scalars, options)] if scalars else []
-        encoders += [encoder_for(c, options) for c in others]
+        pooled = all(c.kind in POOLED for c in schema.predict)
+        encoders += [encoder_for(c, options, pooled=pooled) for c in others]
         names = (["scalars"] if scalars else []) + [module_name(i, c.name) for i, c in enumerate(others)]
         self.encoders = nn.ModuleDict(dict(zip(names, encoders, strict=True)))
         self.fuser = _fuser(encoders, schema, options)

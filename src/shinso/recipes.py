@@ -1,6 +1,6 @@
 """What the settings that the user left open become: by kind of input, number of rows and effort.
 
-Every value here was measured; docs/log.md has the experiment behind it. A recipe never touches what the user set.
+docs/log.md has the experiments behind these values. A recipe never touches what the user set.
 """
 
 from __future__ import annotations
@@ -28,34 +28,40 @@ class Facts:
 
 
 def tables(facts: Facts) -> Settings:
-    """Numbers, categories and dates: TabM on embeddings of numbers."""
+    """Numbers, categories and dates: TabM on embeddings that bend at knots; steps are the budget, not epochs."""
+    batch = 64 if facts.rows < 4_000 else 256
+    steps = 120 if facts.rows < 4_000 else 800 if facts.rows < 100_000 else 3_000
     return {
-        "model.width": 256, "model.depth": 2, "model.dropout": 0.1, "model.members": 16, "model.embedding": 16,
-        "train.optimizer": "adamw", "train.learning_rate": 2e-3, "train.weight_decay": 3e-4,
-        "train.batch_size": _batch(facts.rows, 64, 1024), "train.epochs": _epochs(facts.rows, 1_000_000, 6, 200),
-        "train.schedule": "cosine", "train.warmup": 0.02, "train.ema": 0.0, "train.patience": 16, "train.clip": 1.0,
+        "model.width": 128 if facts.rows < 4_000 else 256, "model.depth": 2, "model.dropout": 0.0,
+        "model.members": 8, "model.embedding": 16,
+        "train.optimizer": "muon", "train.learning_rate": 0.015, "train.weight_decay": 3e-4,
+        "train.batch_size": batch, "train.epochs": _epochs(facts.rows, steps * batch, 1, 40),
+        "train.schedule": "cosine", "train.warmup": 0.02, "train.ema": 0.0, "train.patience": 0,
+        "train.clip": 1.0,
     }  # fmt: skip
 
 
 def images(facts: Facts) -> Settings:
     """Images: a small residual network."""
+    tiny = facts.image_size < 16
     return {
-        "model.width": 128, "model.depth": 3, "model.dropout": 0.0,
-        "train.optimizer": "muon", "train.learning_rate": 3e-3, "train.weight_decay": 0.01,
-        "train.batch_size": _batch(facts.rows, 32, 512), "train.epochs": _epochs(facts.rows, 900_000, 4, 60),
+        "model.width": 128, "model.depth": 2, "model.dropout": 0.0,
+        "train.optimizer": "muon", "train.learning_rate": 6e-3, "train.weight_decay": 0.02,
+        "train.batch_size": _batch(facts.rows, 32, 64 if tiny else 256),
+        "train.epochs": _epochs(facts.rows, 270_000, 4, 24 if tiny else 40),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
-        "train.augment": "shift" if facts.image_size < 16 else "flip+shift", "train.patience": 0, "train.clip": 0.0,
+        "train.augment": "shift" if tiny else "flip", "train.patience": 0, "train.clip": 0.0,
     }  # fmt: skip
 
 
 def texts(facts: Facts) -> Settings:
-    """Texts: hashed n-grams and a small reader."""
+    """Texts: a bag of n-grams and small readers."""
     return {
-        "model.width": 128, "model.depth": 1, "model.dropout": 0.3,
-        "train.optimizer": "adamw", "train.learning_rate": 2e-3, "train.weight_decay": 0.01,
-        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 100_000, 4, 30),
-        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.05,
-        "train.patience": 0, "train.clip": 1.0,
+        "model.width": 128, "model.depth": 1, "model.dropout": 0.5,
+        "train.optimizer": "adamw", "train.learning_rate": 3e-3 if facts.length < 200 else 5e-3,
+        "train.weight_decay": 0.01, "train.batch_size": 64 if facts.rows >= 4_000 else 32,
+        "train.epochs": _epochs(facts.rows, 36_000, 3, 12), "train.schedule": "cosine", "train.warmup": 0.1,
+        "train.ema": 0.0, "train.label_smoothing": 0.0, "train.patience": 0, "train.clip": 1.0,
     }  # fmt: skip
 
 
@@ -65,7 +71,8 @@ def series(facts: Facts) -> Settings:
         "model.width": 64, "model.depth": 3, "model.dropout": 0.1,
         "train.optimizer": "adamw", "train.learning_rate": 2e-3, "train.weight_decay": 1e-3,
         "train.batch_size": _batch(facts.rows, 16, 256), "train.epochs": _epochs(facts.rows, 60_000, 4, 60),
-        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.99, "train.patience": 0, "train.clip": 1.0,
+        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.99, "train.patience": 0,
+        "train.clip": 1.0,
     }  # fmt: skip
 
 
@@ -75,14 +82,16 @@ def generation(facts: Facts) -> Settings:
         "model.width": 128, "model.depth": 2, "model.dropout": 0.1,
         "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.01,
         "train.batch_size": _batch(facts.rows, 16, 128), "train.epochs": _epochs(facts.rows, 200_000, 4, 60),
-        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.99, "train.patience": 0, "train.clip": 1.0,
+        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.99, "train.patience": 0,
+        "train.clip": 1.0,
     }  # fmt: skip
 
 
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
     "model.width": 128, "model.depth": 2, "model.dropout": 0.0, "model.members": 8, "model.embedding": 16,
-    "train.label_smoothing": 0.0, "train.augment": "none", "train.ema": 0.0, "train.clip": 1.0, "train.patience": 0,
+    "train.label_smoothing": 0.0, "train.augment": "none", "train.ema": 0.0, "train.clip": 1.0,
+    "train.patience": 0,
     "train.warmup": 0.05, "train.schedule": "cosine", "train.weight_decay": 0.0, "train.loss": "",
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from ..config import ModelConfig
 from ..errors import DataError, SettingError, did_you_mean
 from .audio import AudioNet
 from .base import Encoder
+from .ngrams import NgramNet
 from .residual import ResidualNet
 from .scalars import Scalars
 from .series import SeriesNet
@@ -17,17 +18,20 @@ from .text import TextNet
 # preset name -> (kind of column it reads, class)
 MODELS: dict[str, tuple[str, type[Encoder]]] = {
     "residual": ("image", ResidualNet),
+    "ngrams": ("text", NgramNet),
     "text": ("text", TextNet),
     "series": ("series", SeriesNet),
     "audio": ("audio", AudioNet),
 }
 
-DEFAULTS: dict[str, str] = {"image": "residual", "text": "text", "series": "series", "audio": "audio"}
+DEFAULTS: dict[str, str] = {"image": "residual", "text": "ngrams", "series": "series", "audio": "audio"}
+# What is read for heads that attend to tokens (text, series, images) instead of pooling them.
+SEQUENCES: dict[str, str] = {"text": "text"}
 
 __all__ = ["DEFAULTS", "MODELS", "Encoder", "Scalars", "encoder_for"]
 
 
-def encoder_for(column: Column, options: ModelConfig) -> Encoder:
+def encoder_for(column: Column, options: ModelConfig, *, pooled: bool = True) -> Encoder:
     """The encoder that reads one column: the one named in the settings, else the default of its kind."""
     if options.name and ":" in options.name:
         return _user_encoder(options.name)(column, options)
@@ -41,7 +45,8 @@ def encoder_for(column: Column, options: ModelConfig) -> Encoder:
             f"Leave it out of the given columns, or name a model of your own: "
             f"--set model.name=my_module:MyEncoder."
         )
-    return MODELS[DEFAULTS[column.kind]][1](column, options)
+    default = DEFAULTS[column.kind] if pooled else SEQUENCES.get(column.kind, DEFAULTS[column.kind])
+    return MODELS[default][1](column, options)
 
 
 def _user_encoder(path: str) -> type[Encoder]:
