@@ -55,8 +55,8 @@ def test_the_flags_are_these_and_no_others() -> None:
             ["data", "predict", "given", "types", "effort", "minutes", "seed", "settings", "past", "ahead",
              "out", "resume", "allow", "quiet"]
         ),
-        "predict": ["data", "out", "quiet", "run"],
-        "evaluate": ["data", "out", "quiet", "run"],
+        "predict": ["allow", "data", "out", "quiet", "run"],
+        "evaluate": ["allow", "data", "out", "quiet", "run"],
         "report": ["out", "run"],
         "compare": ["a", "b"],
         "samples": ["name", "out"],

@@ -115,37 +115,43 @@ def train(
 
 
 def predict(
-    run: Run | str | Path, data: Data, *, out: str | Path | None = None, quiet: bool = True
-) -> dict[str, list[Any]]:
+    run: Run | str | Path, data: Data, *, out: str | Path | None = None, allow: Sequence[str] = (),
+    quiet: bool = False,
+) -> dict[str, list[Any]]:  # fmt: skip
     """Predict for every row of data: key, predicted column, probabilities or interval beside it.
 
     Args:
         run: Run directory.
         data: Rows with the columns that the run was given in training.
         out: File to write the answers to (.csv, .parquet, .jsonl).
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
 
     Returns:
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
     found: dict[str, list[Any]] = _work("verbs").predict(
-        _path(run), data, out=out, allow=_allow(run), quiet=quiet
+        _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
     )
     return found
 
 
 def evaluate(
-    run: Run | str | Path, data: Data = None, *, out: str | Path | None = None, quiet: bool = True
-) -> dict[str, Any]:
+    run: Run | str | Path, data: Data = None, *, out: str | Path | None = None, allow: Sequence[str] = (),
+    quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Measure a run on new data (or show its own test result): every metric with a 95% interval.
 
     Args:
         run: Run directory.
         data: Rows with the given and the predicted columns; the run's own test rows when left out.
         out: JSON file to write the result to.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("verbs").evaluate(_path(run), data, out=out, allow=_allow(run), quiet=quiet)
+    found: dict[str, Any] = _work("verbs").evaluate(
+        _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
+    )
     return found
 
 

@@ -106,6 +106,9 @@ class TrainConfig(Config):
     patience: int | None = option(
         None, "Epochs without a better validation score before training stops; 0 for never.", low=0
     )
+    keep: Literal["best", "last"] | None = option(
+        None, "Weights that the run stands for: of the best validation, or the last."
+    )
     augment: str | None = option(None, "Augmentation of images: none, flip, shift, flip+shift, ...")
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Arithmetic of the forward and backward pass."

@@ -14,6 +14,7 @@ from .columns.category import Category
 from .columns.labels import Labels
 from .columns.mask import Mask
 from .data.loader import Loader
+from .data.store import Store
 from .errors import DataError
 from .heads import POOLED
 from .loop import autocast, to_tensors
@@ -50,7 +51,9 @@ def predict_rows(
 
 def truth_of(column: Column, values: Values, encoded: Any) -> Any:
     """The targets as `metrics.evaluate_predictions` takes them, from raw values and from their encoding."""
-    if column.kind in ("category", "labels", "mask", "image"):
+    if isinstance(column, Category):  # a label that training never saw cannot be right or wrong
+        return np.where(np.asarray(encoded) < len(column.labels), encoded, -1)
+    if column.kind in ("labels", "mask", "image"):
         return encoded
     if column.kind == "number":
         raw = values if values.dtype.kind in "fib" else [column.decode(e) for e in encoded]
@@ -60,6 +63,17 @@ def truth_of(column: Column, values: Values, encoded: Any) -> Any:
     if column.kind == "series":
         return [np.asarray(column.decode(e), np.float64) for e in encoded]
     return list(values)
+
+
+def unseen_labels(schema: Schema, store: Store) -> dict[str, int]:
+    """By predicted category: how many rows have a label that training never saw, where there are any."""
+    found = {}
+    for c in schema.predict:
+        if isinstance(c, Category):
+            count = int((np.asarray(store[c.name].take(slice(None))) >= len(c.labels)).sum())
+            if count:
+                found[c.name] = count
+    return found
 
 
 def validation_loss(network: Network, loader: Loader, plan: Plan, seed: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from .columns import Column
 from .columns.base import is_missing
 from .console import Console
 from .data.loader import Rows
-from .evaluation import calibrated, labels_of, measure, predict_rows, truth_of
+from .evaluation import calibrated, labels_of, measure, predict_rows, truth_of, unseen_labels
 from .files import write_atomic
 from .loop import Fitted
 from .machine import Plan, peak_memory, roofs
@@ -69,6 +69,7 @@ def finish(
         "part": part,
         "rows": {name: len(found) for name, found in prepared.parts.items()},
         "evaluated": len(rows),
+        "unseen_labels": unseen_labels(prepared.schema, prepared.store),
         "outputs": outputs,
         "training": training_facts(run, network, fitted, plan, seconds),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from .columns.base import object_array
 from .config import DataConfig
 from .data.table import Table
-from .data.windows import PAST, WindowTable
+from .data.windows import PAST, WindowTable, in_time_order
 from .errors import DataError, SettingError
 from .schema import Schema
 
@@ -71,7 +71,7 @@ class Window:
                 f"{table.describe()} has {len(table)} rows; the run looks back on {self.past}. "
                 f"Add earlier rows."
             )
-        rows = np.arange(len(table) - self.past, len(table))
+        rows = in_time_order(table, self.time)[0][len(table) - self.past :]
         values = np.stack([np.asarray(table.values(name, rows), np.float64) for name in names], 1)
         assert values.shape[1] == series["variables"], "the run and the data have equal numbers of variables"
         return Table.read({PAST: object_array([values])})

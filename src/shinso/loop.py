@@ -190,7 +190,9 @@ def _validate(
     with weights_of(module, average.values if average else None):
         value, found = score() if score else (-float(progress.step), {})
         current = {name: v.clone() for name, v in module.state_dict().items()}
-    better = math.isfinite(value) and (progress.best is None or value < progress.best)
+    better = math.isfinite(value) and (
+        progress.best is None or value < progress.best or config.keep == "last"
+    )
     if better:
         progress.best, progress.best_epoch, progress.waiting = value, progress.epoch, 0
     else:

@@ -15,6 +15,7 @@ VERSION = 1  # recorded in the run as balanced@1; raised when a recipe changes
 
 Settings = dict[str, Any]  # dotted setting -> value
 
+ENOUGH_TO_CHOOSE = 300  # validation rows below which the best epoch is found by luck
 EPOCHS = {"quick": 0.35, "balanced": 1.0, "best": 2.5}
 
 
@@ -25,19 +26,22 @@ class Facts:
     rows: int  # training rows
     image_size: int = 0  # pixels of the larger side
     length: float = 0.0  # mean tokens or readings of a row
+    regression: bool = False  # a number is predicted
+    validation: int = 0  # rows
 
 
 def tables(facts: Facts) -> Settings:
-    """Numbers, categories and dates: TabM on embeddings that bend at knots; steps are the budget, not epochs."""
-    batch = 64 if facts.rows < 4_000 else 256
-    steps = 120 if facts.rows < 4_000 else 800 if facts.rows < 100_000 else 3_000
+    """Numbers, categories and dates: TabM on embeddings that bend at knots."""
+    small, middling = facts.rows < 4_000, facts.rows < 100_000
+    batch = 64 if small else 256
+    epochs = 10 if small else (16 if facts.regression else 6) if middling else (8 if facts.regression else 3)
     return {
-        "model.width": 128 if facts.rows < 4_000 else 256, "model.depth": 2, "model.dropout": 0.0,
+        "model.width": 128 if small else 256, "model.depth": 2, "model.dropout": 0.0,
         "model.members": 8, "model.embedding": 16,
         "train.optimizer": "muon", "train.learning_rate": 0.015, "train.weight_decay": 3e-4,
-        "train.batch_size": batch, "train.epochs": _epochs(facts.rows, steps * batch, 1, 40),
-        "train.schedule": "cosine", "train.warmup": 0.02, "train.ema": 0.0, "train.patience": 0,
-        "train.clip": 1.0,
+        "train.batch_size": batch, "train.epochs": epochs,
+        "train.schedule": "cosine", "train.warmup": 0.02, "train.ema": 0.0,
+        "train.patience": 0, "train.clip": 1.0,
     }  # fmt: skip
 
 
@@ -60,7 +64,8 @@ def texts(facts: Facts) -> Settings:
         "model.width": 128, "model.depth": 1, "model.dropout": 0.5,
         "train.optimizer": "adamw", "train.learning_rate": 3e-3 if facts.length < 200 else 5e-3,
         "train.weight_decay": 0.01, "train.batch_size": 64 if facts.rows >= 4_000 else 32,
-        "train.epochs": _epochs(facts.rows, 36_000, 3, 12), "train.schedule": "cosine", "train.warmup": 0.1,
+        "train.epochs": _epochs(facts.rows, 36_000 if facts.length < 200 else 9_000, 3, 12),
+        "train.schedule": "cosine", "train.warmup": 0.1,
         "train.ema": 0.0, "train.label_smoothing": 0.0, "train.patience": 0, "train.clip": 1.0,
     }  # fmt: skip
 
@@ -103,6 +108,7 @@ BY_OUTPUT = {"text": generation, "image": generation, "mask": generation, "boxes
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
     chosen = {**REST, **_recipe(schema)(facts)}
+    chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))
     values = config.model_dump()

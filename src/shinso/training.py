@@ -182,7 +182,14 @@ def facts(prepared: Prepared) -> Facts:
     images = [c.to_dict() for c in prepared.schema if c.kind in ("image", "mask")]
     ragged = [c.name for c in prepared.schema.given if c.ragged]
     length = float(sum(prepared.store[name].lengths(train).mean() for name in ragged)) if ragged else 0.0
-    return Facts(len(train), max((max(c["height"], c["width"]) for c in images), default=0), length)
+    side = max((max(c["height"], c["width"]) for c in images), default=0)
+    return Facts(
+        len(train),
+        side,
+        length,
+        any(c.kind == "number" for c in prepared.schema.predict),
+        len(prepared.split.validation),
+    )
 
 
 def windowed_and_prepared(table: Table, question: Question, config: RunConfig, console: Console) -> Prepared:

@@ -18,7 +18,7 @@ from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
 from .errors import DataError, SettingError
-from .evaluation import answers, measure, predict_rows, require_columns, truth_of
+from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
 from .files import write_atomic, write_json
 from .forecasting import Window
 from .machine import make_plan
@@ -28,6 +28,7 @@ from .run import RunDirectory
 from .writing import check_suffix, write_table
 
 BATCH = 1024
+MOST_SAID = 5  # bad rows and cells that are said one by one
 
 
 def train(
@@ -53,7 +54,7 @@ def predict(
     if out is not None:
         check_suffix(Path(out))
     run = opened(path, allow)
-    table = Table.read(data, run.config.data)
+    table = read_aloud(data, run, Console(quiet=quiet))
     window = run.data["window"]
     if window is not None:
         found = forecast(run, Window.restore(window), table, Console(quiet=quiet))
@@ -64,6 +65,18 @@ def predict(
     if out is not None:
         write_table(Path(out), found)
     return found
+
+
+def read_aloud(data: Source, run: RunDirectory, console: Console) -> Table:
+    """Read a table, saying on stderr which rows and cells could not be used."""
+    table = Table.read(data, run.config.data)
+    for note in table.notes:
+        console.say(f"{'! ' if note.level == 'warning' else '· '}{note.message}")
+    for bad in table.quarantine[:MOST_SAID]:
+        console.say(f"! {bad.file}, row {bad.row}: {bad.reason}")
+    if len(table.quarantine) > MOST_SAID:
+        console.say(f"! ... and {len(table.quarantine) - MOST_SAID:,} more rows or cells")
+    return table
 
 
 def forecast(run: RunDirectory, window: Window, table: Table, console: Console) -> dict[str, list[Any]]:
@@ -92,7 +105,8 @@ def evaluate(
     if data is None:
         found = run.evaluation
     else:
-        found = evaluate_table(run, Table.read(data, run.config.data), Console(quiet=quiet))
+        console = Console(quiet=quiet)
+        found = evaluate_table(run, read_aloud(data, run, console), console)
     if out is not None:
         write_json(Path(out), found)
     return found
@@ -109,6 +123,8 @@ def evaluate_table(run: RunDirectory, table: Tabular, console: Console) -> dict[
     predictions = predictions_of(run, table, console)
     targets = encode_given(table, run.schema.predict, console)
     _refuse_bad(targets.bad)
+    for name, count in unseen_labels(run.schema, targets).items():
+        console.say(f"! {count:,} rows have a {name!r} that training never saw; they are not measured")
     truths = {
         c.name: truth_of(c, table.values(c.name), targets[c.name].take(slice(None)))
         for c in run.schema.predict
@@ -118,6 +134,7 @@ def evaluate_table(run: RunDirectory, table: Tabular, console: Console) -> dict[
         "data": table.describe(),
         "rows": {"data": len(table)},
         "evaluated": len(table),
+        "unseen_labels": unseen_labels(run.schema, targets),
         "outputs": measure(run.schema, predictions, truths, run.calibration, run.config.seed, block),
         "seconds": round(time.perf_counter() - started, 3),
     }

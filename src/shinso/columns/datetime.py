@@ -67,7 +67,7 @@ class Datetime(Column):
             return 1.0
         if values.dtype.kind != "O":
             return 0.0
-        present = [v for v in values[~missing_mask(values)] if v != ""]
+        present = [v for v in values[~missing_mask(values)] if not (isinstance(v, str) and v == "")]
         if not present:
             return 0.0
         if all(isinstance(v, datetime.date) for v in present):

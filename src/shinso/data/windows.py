@@ -61,7 +61,7 @@ def latest_window(table: Table, past: int, variables: Sequence[str], time: str |
             f"{table.describe()} has {plural(len(table), 'row')}; a forecast looks back on {past}. "
             "Add earlier rows."
         )
-    last = _in_time_order(table, time)[0][-past:]
+    last = in_time_order(table, time)[0][-past:]
     return np.stack([_numbers(table, name, last) for name in variables], 1)
 
 
@@ -85,7 +85,7 @@ class WindowTable:
         self.past, self.ahead, self.split = past, ahead, split
         self.predicted, self.variables, notes = _choose(table, predict, given)
         self._table = table
-        self._order, time_notes = _in_time_order(table, time)
+        self._order, time_notes = in_time_order(table, time)
         self._values_TV = np.stack([_numbers(table, name, self._order) for name in self.variables], 1)
         self._starts, self.parts = self._cut(len(table))
         self.names = (PAST, future_name(self.predicted))
@@ -207,7 +207,7 @@ def _numbers(table: Table, name: str, order: Rows) -> Readings:
     return np.asarray(table.values(name, order), np.float64)
 
 
-def _in_time_order(table: Table, time: str | None) -> tuple[Rows, tuple[Note, ...]]:
+def in_time_order(table: Table, time: str | None) -> tuple[Rows, tuple[Note, ...]]:
     """The table's rows by time, and what is odd about the times."""
     dates = [name for name in table.names if table.values(name, slice(0, 1)).dtype.kind == "M"]
     found = dates if time is None else [time]

@@ -1,6 +1,6 @@
-"""The default reader of texts that are judged as a whole: one bag of n-grams and small readers, each a member.
+"""The default reader of texts judged as a whole: one bag of n-grams and small readers, each a member.
 
-The bag (as fastText, Joulin et al. 2016, arXiv 1607.01759) sees hashed n-grams of characters and of tokens; an
+The bag (as fastText, Joulin et al. 2016, arXiv 1607.01759) sees hashed n-grams of characters and tokens; an
 n-gram found c times weighs 1 + log c in a text of norm 1, as TF-IDF counts. The readers are convolutions with
 max and mean pooling (Kim 2014, arXiv 1408.5882) over embeddings of tokens and of their character n-grams
 (Bojanowski et al. 2017, arXiv 1607.04606). All are trained side by side with losses of their own: joined into
@@ -27,6 +27,7 @@ BUCKETS = 1 << 16  # of the bag
 SUBWORDS = 1 << 14  # of the readers' character n-grams
 KERNELS = (1, 3, 5)
 FILTERS, EMBEDDING, READERS, BAG = 32, 32, 4, 64
+STRETCH = 256  # tokens of a long text that a reader sees at a step
 WORD_DROPOUT, EMBEDDING_DROPOUT = 0.3, 0.2
 SPACED = ((1, 2, 3, 4, 5, 6), (1, 2, 3), (2, 3, 4, 5))  # characters, tokens, characters of a token
 UNSPACED = ((1, 2, 3), (), (1, 2, 3, 4))  # scripts without spaces, whose characters say more
@@ -42,7 +43,8 @@ class NgramNet(Encoder):
         table_VL = characters(column)
         self.register_buffer("table_VL", table_VL, persistent=False)
         self.table_VL: Tensor
-        self.orders, self.token_orders, inside = UNSPACED if unspaced(table_VL) else SPACED
+        orders: tuple[tuple[int, ...], ...] = UNSPACED if unspaced(table_VL) else SPACED
+        self.orders, self.token_orders, inside = orders
         self.bag = nn.EmbeddingBag(BUCKETS, BAG, mode="sum", padding_idx=0)
         nn.init.normal_(self.bag.weight, std=0.02)
         self.bag_bias = nn.Parameter(torch.zeros(BAG))
@@ -78,7 +80,10 @@ class NgramNet(Encoder):
         return bag + self.bag_bias
 
     def read(self, ids_BN: Tensor) -> Tensor:
-        """(B, K, W): what each reader makes of the tokens."""
+        """(B, K, W): what each reader makes of the tokens; in training, of a stretch of a long text."""
+        if self.training and ids_BN.shape[1] > STRETCH:
+            start = int(torch.randint(0, ids_BN.shape[1] - STRETCH + 1, (1,)))
+            ids_BN = ids_BN[:, start : start + STRETCH]
         rows, tokens = ids_BN.shape
         mask_BN = ids_BN > 0
         x_BNKD = self.embedded(ids_BN).view(rows, tokens, READERS, EMBEDDING)

@@ -1,8 +1,8 @@
 """The default reader of images: a small residual network that suits 8 x 8 to 224 x 224 pixels.
 
-After He et al. 2016 (identity shortcuts around normalised branches, arXiv 1603.05027), thinned for processors on
-which a bf16 convolution costs no more than the normalisation beside it: a block has one batch norm and one ReLU for
-its two convolutions, the grid is halved by strides and never by pooling, and what is fine is narrow.
+After He et al. 2016 (identity shortcuts around normalised branches, arXiv 1603.05027), thinned for processors
+on which a bf16 convolution costs no more than the normalisation beside it: a block has one batch norm and one
+ReLU for its two convolutions, and the grid is halved by strides, never by pooling.
 B = rows, C = channels, H, W = pixels or cells, N = tokens, D = token size.
 """
 
@@ -72,7 +72,7 @@ class Stage(nn.Module):
 
 
 class ChannelsLast(torch.autograd.Function):
-    """The identity, whose gradient has its channels last in memory; in another layout batch norm takes 7 times."""
+    """The identity, with a gradient whose channels are last: otherwise batch norm takes 7 times as long."""
 
     @staticmethod
     def forward(ctx: Any, x_BCHW: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ class ChannelsLast(torch.autograd.Function):
 class ResidualNet(Encoder):
     """uint8 or float (B, H, W, C) of 0..255 -> Features: the last grid as tokens, every stage as a map.
 
-    The grid is halved until its shorter side has 6 to 11 cells (4 to 7 below 16 pixels); the last two grids, of
-    `width` / 2 and `width` channels, have `depth` blocks each.
+    The grid is halved until its shorter side has 6 to 11 cells (4 or 5 below 12 pixels); the last two grids,
+    of `width` / 2 and `width` channels, have `depth` blocks each.
     """
 
     def __init__(self, column: Image, options: ModelConfig) -> None:
@@ -113,5 +113,5 @@ class ResidualNet(Encoder):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        maps[-1] = x = ChannelsLast.apply(F.relu(self.norm(x)))  # type: ignore[no-untyped-call]
+        maps[-1] = x = ChannelsLast.apply(F.relu(self.norm(x)))
         return Features.of(self.dropout(x.flatten(2).transpose(1, 2)), maps=tuple(maps))

@@ -1,4 +1,4 @@
-"""Reads a text: a bag of hashed n-grams beside a small convolutional reader.
+"""Reads a text token by token, for heads that attend to tokens: n-gram embeddings and a convolution.
 
 B rows, N tokens, D width.
 """
@@ -17,7 +17,7 @@ BUCKETS = 1 << 16
 
 
 class TextNet(Encoder):
-    """Token, bigram and trigram embeddings at every place (fastText, Joulin 2016), plus a convolution (Kim 2014)."""
+    """Token, bigram and trigram embeddings at every place (Joulin 2016), plus a convolution (Kim 2014)."""
 
     def __init__(self, column: Text, options: ModelConfig) -> None:
         super().__init__(column, options)
