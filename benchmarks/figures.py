@@ -3,10 +3,10 @@
     python benchmarks/figures.py --data DIR [NAME ...] [--repeat N]
 
 DIR is where the data sets lie, unpacked (fashion_mnist/, adult/, california_housing/, titanic/, sst2/,
-livedoor_news.csv). Every training is a process of its own, `shinso train` with default effort; the time is from
-process start to its end, import, reading, decoding (without a cache), training, baselines, evaluation and report
-included. Test rows are never seen in training: they are kept in a file of their own and measured once, by
-`shinso evaluate`. One line a measurement is added to benchmarks/results.jsonl.
+livedoor_news.csv). Every training is a process of its own, `shinso train` with default effort; the time is
+from process start to its end, import, reading, decoding (without a cache), training, baselines, evaluation and
+report included. Test rows are never seen in training: they are kept in a file of their own and measured once,
+by `shinso evaluate`. One line a measurement is added to benchmarks/results.jsonl.
 """
 
 from __future__ import annotations
@@ -67,12 +67,17 @@ def fifth(source: Path, folder: Path, seed: int, target: str, *flags: str) -> Ca
     names, rows = read(source)
     random.Random(seed).shuffle(rows)
     cut = round(len(rows) / 5)
-    train, test = write(folder / "train.csv", names, rows[cut:]), write(folder / "test.csv", names, rows[:cut])
+    train, test = (
+        write(folder / "train.csv", names, rows[cut:]),
+        write(folder / "test.csv", names, rows[:cut]),
+    )
     return Case(train, test, ("--predict", target, "--set", "data.split=9:1:0", *flags), target)
 
 
 def digits(data: Path, folder: Path, seed: int) -> Case:
-    subprocess.run([sys.executable, "-m", "shinso", "samples", "digits", "--out", str(folder / "digits")], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "shinso", "samples", "digits", "--out", str(folder / "digits")], check=True
+    )
     return Case(folder / "digits", Path(), ("--predict", "label", "--seed", str(seed)), "label")
 
 
@@ -83,7 +88,8 @@ def fashion(data: Path, folder: Path, seed: int) -> Case:
 
 
 ADULT = [
-    "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship",
+    "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation",
+    "relationship",
     "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income",
 ]  # fmt: skip
 
@@ -92,7 +98,9 @@ def adult(data: Path, folder: Path, seed: int) -> Case:
     """The files have no header, and the labels of the test file end in a full stop."""
     for part in ("train", "test"):
         lines = (data / "adult" / f"adult-{part}.csv").read_text("utf-8").splitlines()
-        rows = [[cell.strip().rstrip(".") for cell in line.split(",")] for line in lines if line.count(",") == 14]
+        rows = [
+            [cell.strip().rstrip(".") for cell in line.split(",")] for line in lines if line.count(",") == 14
+        ]
         write(folder / f"{part}.csv", ADULT, [row for row in rows if row[0].isdigit()])
     flags = ("--predict", "income", "--set", "data.split=9:1:0", "--seed", str(seed))
     return Case(folder / "train.csv", folder / "test.csv", flags, "income")
@@ -117,7 +125,12 @@ FIGURES: dict[str, Figure] = {
     "adult": Figure(adult, {"accuracy": 0.870, "roc_auc": 0.925}, 60),
     "california_housing": Figure(
         lambda data, folder, seed: fifth(
-            data / "california_housing" / "housing.csv", folder, seed, "median_house_value", "--seed", str(seed)
+            data / "california_housing" / "housing.csv",
+            folder,
+            seed,
+            "median_house_value",
+            "--seed",
+            str(seed),
         ),
         {"rmse": 46_500},
         90,
@@ -143,7 +156,17 @@ def measure(name: str, data: Path, seed: int, extra: tuple[str, ...]) -> dict[st
         environment = {**os.environ, "SHINSO_CACHE": str(folder / "cache")}
         shutil.rmtree(folder / "cache", ignore_errors=True)
         run = folder / "run"
-        command = [sys.executable, "-m", "shinso", "train", str(case.train), *case.flags, "--out", str(run), *extra]
+        command = [
+            sys.executable,
+            "-m",
+            "shinso",
+            "train",
+            str(case.train),
+            *case.flags,
+            "--out",
+            str(run),
+            *extra,
+        ]
         started = time.perf_counter()
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
@@ -164,7 +187,11 @@ def measure(name: str, data: Path, seed: int, extra: tuple[str, ...]) -> dict[st
 
 def commit() -> str:
     done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=RESULTS.parent
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=RESULTS.parent,
     )
     return done.stdout.strip()
 
@@ -177,11 +204,16 @@ def report(name: str, results: list[dict[str, Any]]) -> str:
         values = [r[goal]["value"] for r in results]
         mean = sum(values) / len(values)
         met = mean <= bound if goal == "rmse" else mean >= bound
-        spread = f" ({min(values):.4g} to {max(values):.4g})" if len(values) > 1 else (
-            f" [{results[0][goal]['low']:.4g}, {results[0][goal]['high']:.4g}]")
+        spread = (
+            f" ({min(values):.4g} to {max(values):.4g})"
+            if len(values) > 1
+            else (f" [{results[0][goal]['low']:.4g}, {results[0][goal]['high']:.4g}]")
+        )
         parts.append(f"{goal} {mean:.5g}{spread}, asked {bound:g}: {'met' if met else 'MISSED'}")
     slowest = max(r["seconds"] for r in results)
-    parts.append(f"{slowest:.1f} s, asked {figure.seconds:g}: {'met' if slowest <= figure.seconds else 'MISSED'}")
+    parts.append(
+        f"{slowest:.1f} s, asked {figure.seconds:g}: {'met' if slowest <= figure.seconds else 'MISSED'}"
+    )
     return f"{name}: " + "; ".join(parts)
 
 
@@ -200,7 +232,12 @@ def main() -> None:
         print(report(name, results), flush=True)
         if not arguments.dry:
             machine = {"system": platform.platform(), "cores": os.cpu_count()}
-            entry = {"figure": name, "commit": commit(), "date": time.strftime("%Y-%m-%d"), "machine": machine}
+            entry = {
+                "figure": name,
+                "commit": commit(),
+                "date": time.strftime("%Y-%m-%d"),
+                "machine": machine,
+            }
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**entry, "settings": arguments.set, "results": results}) + "\n")
 

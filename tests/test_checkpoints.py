@@ -70,7 +70,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_what_was_there(
         monkeypatch.setattr(os, "fsync", full)
     else:
         monkeypatch.setattr("shinso.files.tempfile.mkstemp", full)
-    with pytest.raises(ShinsoError, match="No space left on device.*Free some space"):
+    with pytest.raises(ShinsoError, match=r"No space left on device.*Free some space"):
         save_checkpoint(tmp_path, Progress(step=2), groups(2))
     assert load_checkpoint(tmp_path)[0].step == 1
     assert len(list(tmp_path.iterdir())) == 1

@@ -69,5 +69,5 @@ def test_toml_round_trip(tmp_path_factory, name: str, rate: float, seed: int, st
 def test_broken_toml_names_the_file(tmp_path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("effort = [", "utf-8")
-    with pytest.raises(SettingError, match="config.toml is not a valid settings file"):
+    with pytest.raises(SettingError, match=r"config.toml is not a valid settings file"):
         RunConfig.from_toml(path)

@@ -1,4 +1,4 @@
-"""Golden losses: 20 steps a task on fixed data. A change that should not change numbers must not change these.
+"""Golden losses: 20 steps a task on fixed data. What should not change numbers must not change these.
 
 After a change that should, write them again with `python tests/test_golden.py` and look at the difference.
 Rounding differs between processors, so that only the one that wrote the file is held to six digits.

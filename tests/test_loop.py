@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -231,8 +232,8 @@ def test_learning_rate_rises_then_falls() -> None:
         values = [learning_rate(p, config) for p in np.linspace(0, 1, 101)]
         assert values[5] == pytest.approx(0.5) and values[10] == pytest.approx(1.0)
         assert values[100] == pytest.approx(end, abs=1e-9)
-        assert all(b >= a for a, b in zip(values[:10], values[1:11], strict=True))
-        assert all(b <= a + 1e-12 for a, b in zip(values[10:], values[11:], strict=False))
+        assert all(b >= a for a, b in itertools.pairwise(values))
+        assert all(b <= a + 1e-12 for a, b in itertools.pairwise(values))
 
 
 def test_muon_makes_updates_orthogonal_and_restores() -> None:

@@ -49,7 +49,11 @@ def test_category_from_a_missing_value(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
     gone = rng.random(400) < 0.5
-    data = {"x": np.where(gone, np.nan, x), "noise": rng.normal(size=400), "y": np.where(gone, "lost", "kept")}
+    data = {
+        "x": np.where(gone, np.nan, x),
+        "noise": rng.normal(size=400),
+        "y": np.where(gone, "lost", "kept"),
+    }
     _, metrics = learn(tmp_path, data, "y", {"train.epochs": 20})
     assert metrics["accuracy"] > 0.97
 
@@ -97,7 +101,9 @@ def test_image_from_nothing_and_from_a_word(tmp_path: Path) -> None:
     dark, bright = run.predict({"mood": ["dark", "bright"]})["photo"]
     assert np.mean(dark) + 80 < np.mean(bright)
     only = {"photo": object_array([np.full((8, 8, 1), 200, np.uint8)] * 120)}
-    run, metrics = learn(tmp_path / "nothing", only, "photo", settings, given="nothing", types={"photo": "image"})
+    run, metrics = learn(
+        tmp_path / "nothing", only, "photo", settings, given="nothing", types={"photo": "image"}
+    )
     assert metrics["mse"] < 40**2
 
 
@@ -120,7 +126,9 @@ def test_series_from_series(tmp_path: Path) -> None:
     time = np.arange(24)
     waves = [np.sin(0.5 * time + phase) for phase in rng.uniform(0, 6, 300)]
     data = {"past": object_array([w[:16] for w in waves]), "future": object_array([w[16:] for w in waves])}
-    _, metrics = learn(tmp_path, data, "future", {"train.epochs": 30}, types={"past": "series", "future": "series"})
+    _, metrics = learn(
+        tmp_path, data, "future", {"train.epochs": 30}, types={"past": "series", "future": "series"}
+    )
     assert metrics["mse"] < 0.05
 
 
@@ -137,7 +145,10 @@ def test_a_forecast_of_an_ordered_table(tmp_path: Path) -> None:
     expected = 10 + 3 * np.sin(2 * np.pi * np.arange(600, 612) / 24)
     assert found["step"] == list(range(1, 13))
     assert np.abs(np.array(found["load"]) - expected).max() < 1.5
-    assert shinso.evaluate(run, {"time": stamps, "load": load})["outputs"]["load"]["metrics"]["mse"]["value"] < 0.5
+    assert (
+        shinso.evaluate(run, {"time": stamps, "load": load})["outputs"]["load"]["metrics"]["mse"]["value"]
+        < 0.5
+    )
 
 
 @pytest.mark.parametrize("effort", ["quick", "best"])
@@ -149,6 +160,10 @@ def test_efforts_differ_in_how_long_they_train(tmp_path: Path, effort: str) -> N
             data, predict="y", effort=name, out=tmp_path / name, quiet=True,
             settings={**ONE_THREAD, "train.patience": 1, "model.width": 8, "model.members": 2},
         )  # fmt: skip
-    texts = {name: (tmp_path / name / "config.toml").read_text().splitlines() for name in ("balanced", effort)}
-    epochs = {n: int(next(line for line in t if line.startswith("epochs")).split("=")[1]) for n, t in texts.items()}
+    texts = {
+        name: (tmp_path / name / "config.toml").read_text().splitlines() for name in ("balanced", effort)
+    }
+    epochs = {
+        n: int(next(line for line in t if line.startswith("epochs")).split("=")[1]) for n, t in texts.items()
+    }
     assert (epochs[effort] < epochs["balanced"]) == (effort == "quick")

@@ -17,7 +17,8 @@ from shinso.data.table import Table
 
 PLAIN = {"train.threads": 1, "data.split": "9:1:0", "train.optimizer": "adamw", "train.schedule": "cosine"}
 CLASSES = {
-    **PLAIN, "model.dropout": 0.1, "train.learning_rate": 3e-3, "train.weight_decay": 0.05, "train.warmup": 0.1,
+    **PLAIN, "model.dropout": 0.1, "train.learning_rate": 3e-3, "train.weight_decay": 0.05,
+    "train.warmup": 0.1,
     "train.ema": 0.0, "train.clip": 0.0, "train.patience": 0,
 }  # fmt: skip
 FORECAST = {
@@ -43,14 +44,21 @@ def accuracy(folder: Path, train: dict[str, Any], test: dict[str, Any], settings
 
 
 @pytest.mark.parametrize(
-    ("name", "epochs", "least"), [("GunPoint", 80, 0.9), ("JapaneseVowels", 30, 0.95), ("BasicMotions", 80, 0.9)]
+    ("name", "epochs", "least"),
+    [("GunPoint", 80, 0.9), ("JapaneseVowels", 30, 0.95), ("BasicMotions", 80, 0.9)],
 )
 def test_classes_of_series(
     name: str, epochs: int, least: float, unpacked: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = unpacked("ucr") / name
     train, test = (read_ts(folder / f"{name}_{part}.ts") for part in ("TRAIN", "TEST"))
-    settings = {**CLASSES, "model.width": 64, "model.depth": 4, "train.batch_size": 16, "train.epochs": epochs}
+    settings = {
+        **CLASSES,
+        "model.width": 64,
+        "model.depth": 4,
+        "train.batch_size": 16,
+        "train.epochs": epochs,
+    }
     assert accuracy(tmp_path, train, test, settings) > least
 
 

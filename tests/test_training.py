@@ -178,7 +178,7 @@ def test_minutes_are_a_hard_limit_that_leaves_a_complete_run(tmp_path: Path) -> 
 def test_an_existing_folder_is_never_written_into(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("keep me")
-    with pytest.raises(RunError, match="exists already.*--out"):
+    with pytest.raises(RunError, match=r"exists already.*--out"):
         train(tmp_path)
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["precious.txt"]
 
