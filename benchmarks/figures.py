@@ -4,7 +4,7 @@
 
 DIR is where the data sets lie, unpacked (fashion_mnist/, adult/, california_housing/, titanic/, sst2/,
 livedoor_news.csv). Every training is a process of its own, `shinso train` with default effort; the time is
-from process start to its end, import, reading, decoding (without a cache), training, baselines, evaluation and
+process start to its end, import, reading, decoding (without a cache), training, baselines, evaluation and
 report included. Test rows are never seen in training: they are kept in a file of their own and measured once,
 by `shinso evaluate`. One line a measurement is added to benchmarks/results.jsonl.
 """
