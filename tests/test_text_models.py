@@ -1,4 +1,4 @@
-"""Readers of text and the head that writes: padding never counts, and planted signals are learned in seconds."""
+"""Readers of text and the head that writes: padding never counts, planted signals are learned in seconds."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def train(
     rate: float,
     rng: np.random.Generator,
 ) -> None:
-    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], rate)
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], rate, fused=True)
     for _ in range(steps):
         rows = torch.from_numpy(rng.integers(0, len(x), 32))
         loss = head.loss(model(x[rows]), y[rows])

@@ -71,7 +71,7 @@ def texts(facts: Facts) -> Settings:
 
 
 def mixed(facts: Facts) -> Settings:
-    """Texts beside numbers and categories: few passes, for the readers of texts learn small tables by heart."""
+    """Texts beside numbers and categories: few passes, for readers of texts learn small tables by heart."""
     chosen = texts(facts)
     small = facts.rows < 4_000
     return {
