@@ -1,4 +1,4 @@
-"""Series, sound and forecasts on real data, with the recipes that docs/log.md justifies."""
+"""Series and forecasts on real data, with the recipes that docs/log.md justifies."""
 
 from __future__ import annotations
 
@@ -65,19 +65,6 @@ def test_classes_of_series(
     assert accuracy(tmp_path, train, test, settings) > least
 
 
-def test_spoken_digits(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
-    files = sorted(unpacked("spoken_digits").glob("*.flac"))
-    tests = [int(path.stem.split("_")[2]) < 5 for path in files]
-
-    def part(which: bool) -> dict[str, Any]:
-        chosen = [path for path, is_test in zip(files, tests, strict=True) if is_test == which]
-        return {"sound": object_array(chosen), "label": [f"digit {path.name[0]}" for path in chosen]}
-
-    settings = {
-        **CLASSES, "model.width": 128, "model.depth": 3, "train.batch_size": 32, "train.epochs": 12,
-        "train.label_smoothing": 0.1,
-    }  # fmt: skip
-    assert accuracy(tmp_path, part(False), part(True), settings) > 0.9
 
 
 def test_a_public_forecast(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
