@@ -18,7 +18,7 @@ from shinso.heads import HeadOptions
 from shinso.heads.classify import Classify
 from shinso.heads.write import Write
 from shinso.models.base import Encoder
-from shinso.models.ngrams import NgramNet, characters, counted, hashed, spelled, unspaced
+from shinso.models.ngrams import NgramNet, characters, counted, hashed, spelled
 from shinso.models.text import TextNet
 
 READERS = pytest.mark.parametrize("reader", [NgramNet, TextNet])
@@ -68,11 +68,6 @@ def test_tokens_are_spelled_one_after_another() -> None:
         assert "".join(chr(c) for c in spelt[0] if c) == " " + text
 
 
-def test_spaced_and_unspaced_languages_are_told_apart() -> None:
-    assert unspaced(characters(learned(JAPANESE)))
-    assert not unspaced(characters(learned(sentences(50, np.random.default_rng(0)))))
-
-
 def test_ngrams_that_run_over_the_end_are_none() -> None:
     ones, threes = hashed(torch.tensor([[5, 6, 7, 0], [5, 6, 0, 0]]), (1, 3), 1 << 10, seed=0)
     assert (ones > 0).tolist() == [[True, True, True, False], [True, True, False, False]]
@@ -115,12 +110,6 @@ def test_writing_learns_to_translate(reader: type[Encoder]) -> None:
     given = [str(rng.choice(WORDS)) for _ in range(300)]
     wanted = [{w: v for w, v in zip(WORDS, reversed(JAPANESE[:4] * 2), strict=True)}[w] for w in given]
     assert right(reader, given, wanted, steps=60, rng=rng) > 0.9
-
-
-def test_writing_learns_to_reverse() -> None:
-    rng = np.random.default_rng(0)
-    given = sentences(1200, rng)
-    assert right(TextNet, given, [" ".join(reversed(t.split())) for t in given], steps=300, rng=rng) > 0.6
 
 
 def right(
