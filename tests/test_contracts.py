@@ -69,9 +69,7 @@ def test_examples_are_of_their_type(kind: str) -> None:
 
 
 @KINDS
-def test_the_right_type_matches_best(kind: str, request: pytest.FixtureRequest) -> None:
-    if kind in ("image", "mask"):
-        request.applymarker(pytest.mark.xfail(reason="Datetime.matches compares arrays with a text"))
+def test_the_right_type_matches_best(kind: str) -> None:
     scores = {c.kind: c.matches(examples(kind)) for c in COLUMNS}
     assert all(0 <= score <= 1 for score in scores.values())
     assert max(scores, key=lambda k: scores[k]) == kind, f"of the best the first counts: {scores}"
@@ -227,10 +225,8 @@ def test_a_str_is_never_opened_as_a_file(kind: str, tmp_path: Path) -> None:
 
 @KINDS
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-def test_stored_columns_may_be_hostile(kind: str, request: pytest.FixtureRequest) -> None:
+def test_stored_columns_may_be_hostile(kind: str) -> None:
     """Altered JSON gives an error for users, or a column that still only gives errors for users."""
-    if kind in ("category", "labels", "number", "datetime", "image", "mask"):
-        request.applymarker(pytest.mark.xfail(reason="the types of stored fields are not checked yet"))
     data = stored(fitted(kind))
     value = examples(kind)[0]
     for field in data.keys() - {"kind", "name"}:
@@ -326,6 +322,9 @@ def test_every_parameter_of_a_model_learns(name: str) -> None:
     model = encoder(name).train()
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        for parameter in model.parameters():
+            if not parameter.any():  # a layer that begins at zero hides those before it at the first step
+                torch.nn.init.normal_(parameter, std=0.1)
         features = model(batch_for(name))
         weight = torch.randn_like(features.tokens)
         total = (features.tokens * weight).sum() + sum((m.square()).sum() for m in features.maps)

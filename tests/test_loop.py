@@ -232,8 +232,8 @@ def test_learning_rate_rises_then_falls() -> None:
         values = [learning_rate(p, config) for p in np.linspace(0, 1, 101)]
         assert values[5] == pytest.approx(0.5) and values[10] == pytest.approx(1.0)
         assert values[100] == pytest.approx(end, abs=1e-9)
-        assert all(b >= a for a, b in itertools.pairwise(values))
-        assert all(b <= a + 1e-12 for a, b in itertools.pairwise(values))
+        assert all(b >= a for a, b in itertools.pairwise(values[:11]))
+        assert all(b <= a + 1e-12 for a, b in itertools.pairwise(values[10:]))
 
 
 def test_muon_makes_updates_orthogonal_and_restores() -> None:

@@ -65,8 +65,6 @@ def test_classes_of_series(
     assert accuracy(tmp_path, train, test, settings) > least
 
 
-
-
 def test_a_public_forecast(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
     """Mean squared error at 96 hours on standardised data, where DLinear has .375."""
     (path,) = unpacked("ETTh1").glob("*.csv") if unpacked("ETTh1").is_dir() else (unpacked("ETTh1"),)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import asdict, dataclass, fields
+from types import UnionType
+from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ Value = (
     Any  # one element of Values, or what a request brings: str, int, float, bytes, Path, list, ndarray, None
 )
 Array = NDArray[Any]
+LARGEST_INT, LARGEST_FLOAT = 2**53, 1e300  # of stored numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +98,41 @@ class Column(ABC):
 
     @classmethod
     def restore(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict` (without `kind`). Lists become tuples, all the way down."""
-        return cls(**{key: _tuples(value) for key, value in data.items()})
+        """The inverse of `to_dict` (without `kind`). Lists become tuples, all the way down.
+
+        Raises `DataError` where a value is not of the declared type: what is stored may come from a stranger.
+        """
+        values = {key: _tuples(value) for key, value in data.items()}
+        declared = get_type_hints(cls)
+        for one in fields(cls):
+            if one.name in values and not _fits(values[one.name], declared[one.name]):
+                raise DataError(
+                    f"The stored column {str(values.get('name'))!r} has {one.name} = "
+                    f"{str(values[one.name])[:60]!r}; expected {one.type}. Restore the file from a copy."
+                )
+        return cls(**values)
 
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether plain data is of a declared type; numbers are finite and of a size that arithmetic bears."""
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if inner[-1:] == (Ellipsis,):
+            return all(_fits(v, inner[0]) for v in value)
+        return len(value) == len(inner) and all(map(_fits, value, inner))
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, h) for h in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < LARGEST_FLOAT
+    if hint is int:
+        return type(value) is int and abs(value) <= LARGEST_INT
+    return hint is Any or type(value) is hint
 
 
 def is_missing(value: Value) -> bool:

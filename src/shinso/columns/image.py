@@ -16,7 +16,7 @@ from PIL.Image import Resampling, fromarray
 
 from ..errors import DataError
 from .base import Array, Column, Value, Values, count_missing, is_missing, object_array
-from .raster import is_picture, measure, read
+from .raster import check_side, is_picture, measure, read
 
 LARGEST_SIDE = 224  # of what a network reads, unless the user says otherwise
 SAMPLE = 256  # pictures that are looked at to learn size, colour and the mean image
@@ -45,6 +45,13 @@ class Image(Column):
     mean: tuple[float, ...] = ()  # of each channel, in 0..1
     std: tuple[float, ...] = ()
     average: tuple[tuple[tuple[int, ...], ...], ...] = ()  # the mean image, small: GRID rows of GRID colours
+
+    def __post_init__(self) -> None:
+        check_side(self.name, self.height, self.width)
+        if self.channels not in (0, 1, 3) or any(
+            len(part) not in (0, self.channels) for part in (self.mean, self.std)
+        ):
+            raise DataError(f"The stored column {self.name!r} does not describe grey or coloured pictures.")
 
     @classmethod
     def matches(cls, values: Values) -> float:

@@ -16,7 +16,7 @@ from PIL.Image import Resampling, fromarray
 from ..errors import DataError
 from .base import Array, Column, Value, Values, count_missing, is_missing, object_array
 from .image import SAMPLE, SHOWN, Image, data_url, readable, spread
-from .raster import read
+from .raster import check_side, read
 
 IGNORE = 255  # an encoded pixel without a class
 UNKNOWN = 254  # inside this file: a level that training had not
@@ -49,6 +49,11 @@ class Mask(Column):
     ignored: tuple[int, ...] = ()  # raw levels that say "no class"
     shares: tuple[float, ...] = ()  # of the classes among the training pixels
 
+    def __post_init__(self) -> None:
+        check_side(self.name, self.height, self.width)
+        if any(not 0 <= level <= IGNORE for level in (*self.levels, *self.ignored)):
+            raise DataError(f"The stored column {self.name!r} has levels outside 0 to {IGNORE}.")
+
     @property
     def classes(self) -> int:
         """K, how many classes there are."""
@@ -76,6 +81,10 @@ class Mask(Column):
     def encode(self, value: Value) -> Array:
         if is_missing(value):
             return np.full((self.height, self.width), IGNORE, np.uint8)
+        if not self.levels:
+            raise DataError(
+                f"Column {self.name!r} knows no classes: it was not fitted, or its file is damaged."
+            )
         raw = raw_levels(value, self.name)
         if raw.shape != (self.height, self.width):
             raw = np.asarray(fromarray(raw).resize((self.width, self.height), Resampling.NEAREST))

@@ -31,6 +31,7 @@ from ..errors import DataError
 from .base import Value
 
 LARGEST = 64_000_000  # pixels; a decoded picture of this size takes 192 MB
+MOST_SIDE = 16_384  # pixels of a column's pictures
 SUFFIXES = frozenset(".png .jpg .jpeg .jfif .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm".split())
 READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -265,3 +266,11 @@ def sixteen_bits(array: NDArray[np.generic], column: str) -> NDArray[np.uint16]:
     if array.min() < 0 or array.max() > 65535:
         raise DataError(f"Column {column!r}: a picture of 32-bit numbers. Save it with 8 or 16 bits each.")
     return array.astype(np.uint16)
+
+
+def check_side(name: str, height: int, width: int) -> None:
+    """Raise `DataError` for a size that no picture column has; 0 stands for "not learned yet"."""
+    if not (0 <= height <= MOST_SIDE and 0 <= width <= MOST_SIDE):
+        raise DataError(
+            f"Column {name!r} has pictures of {height} x {width}; expected 1 to {MOST_SIDE} a side."
+        )

@@ -59,6 +59,7 @@ class NgramNet(Encoder):
         self.convolutions = nn.ModuleList(
             nn.Conv1d(size, READERS * FILTERS, k, padding=k // 2, groups=READERS) for k in KERNELS
         )
+        self.missed, self.embedding_dropout = nn.Dropout(WORD_DROPOUT), nn.Dropout(EMBEDDING_DROPOUT)
         self.dropout = nn.Dropout(0.5 if options.dropout is None else options.dropout)
         self.width, self.members = FILTERS * len(KERNELS) * 2, READERS + 1
         with torch.no_grad():
@@ -87,10 +88,9 @@ class NgramNet(Encoder):
         rows, tokens = ids_BN.shape
         mask_BN = ids_BN > 0
         x_BNKD = self.embedded(ids_BN).view(rows, tokens, READERS, EMBEDDING)
-        if self.training:  # each reader misses tokens of its own
-            kept = torch.rand(rows, tokens, READERS, 1, device=ids_BN.device) >= WORD_DROPOUT
-            x_BNKD = x_BNKD * kept / (1 - WORD_DROPOUT)
-        x_BCN = F.dropout(x_BNKD.flatten(2), EMBEDDING_DROPOUT, self.training).transpose(1, 2)
+        # Each reader misses tokens of its own.
+        x_BNKD = x_BNKD * self.missed(torch.ones(rows, tokens, READERS, 1, device=ids_BN.device))
+        x_BCN = self.embedding_dropout(x_BNKD.flatten(2)).transpose(1, 2)
         root_B11 = mask_BN.sum(1).clamp(min=1).sqrt().view(rows, 1, 1)
         found = []
         for convolution in self.convolutions:
