@@ -51,8 +51,8 @@ def images(facts: Facts) -> Settings:
     return {
         "model.width": 128, "model.depth": 2, "model.dropout": 0.0,
         "train.optimizer": "muon", "train.learning_rate": 6e-3, "train.weight_decay": 0.02,
-        "train.batch_size": _batch(facts.rows, 32, 64 if tiny else 256),
-        "train.epochs": _epochs(facts.rows, 270_000, 4, 24 if tiny else 40),
+        "train.batch_size": 128 if tiny and facts.rows >= 1_000 else _batch(facts.rows, 32, 256),
+        "train.epochs": _epochs(facts.rows, 270_000, 4, 20 if tiny else 40),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
         "train.augment": "shift" if tiny else "flip", "train.patience": 0, "train.clip": 0.0,
     }  # fmt: skip
