@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..columns.text import Text
+from ..columns.text import FIRST_CHARACTER, Text
 from ..config import ModelConfig
 from ..features import Features
 from .base import Encoder
@@ -131,12 +131,11 @@ def characters(column: Text) -> Tensor:
 
 
 def unspaced(table_VL: Tensor) -> bool:
-    """True where most characters of the vocabulary are Chinese or Japanese."""
-    known = table_VL > 0x2000
-    kana_or_han = (table_VL >= CJK[0]) & (table_VL <= CJK[1])
-    return bool(kana_or_han.sum() * 2 > ((table_VL > 0x40) & (table_VL < OUTSIDE)).sum()) and bool(
-        known.any()
-    )
+    """True where most characters that were learned are Chinese or Japanese; all columns know the bytes."""
+    learned_UL = table_VL[FIRST_CHARACTER:]
+    east_asian = (learned_UL >= CJK[0]) & (learned_UL <= CJK[1])
+    letters = learned_UL > ord("@")
+    return bool(east_asian.sum() * 2 > letters.sum())
 
 
 def spelled(ids_BN: Tensor, table_VL: Tensor) -> Tensor:
