@@ -189,7 +189,15 @@ def commit() -> str:
     """The commit, and whether anything but the results differs from it."""
     ask = {"capture_output": True, "text": True, "check": False, "cwd": RESULTS.parent.parent}
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **ask).stdout.strip()
-    others = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS.parent.name}/{RESULTS.name}"]
+    others = [
+        "git",
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        f":!{RESULTS.parent.name}/{RESULTS.name}",
+    ]
     return head + ("-dirty" if subprocess.run(others, **ask).stdout.strip() else "")
 
 
