@@ -203,22 +203,26 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
         return validation_score(network, prepared.schema, checking, job.plan, config.seed, truths)
 
     return fit(
-        network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
+        network, loader, objective(network, prepared, config, compiled=job.plan.compiled), config.train,
+        job.plan, keeper=keeper,
         score=score if len(prepared.split.validation) else None, seed=config.seed, rates=network.rates(),
         checks=max(LEAST_CHECKS, min(MOST_CHECKS, checks)),
     )  # fmt: skip
 
 
-def objective(network: Network, prepared: Prepared, config: RunConfig) -> Objective:
+def objective(
+    network: Network, prepared: Prepared, config: RunConfig, *, compiled: bool = False
+) -> Objective:
     """The losses of the network, on batches whose images are augmented where they are not predicted."""
     predicts_pixels = any(c.kind in ("image", "mask", "boxes") for c in prepared.schema.predict)
     names = [c.name for c in prepared.schema.given if c.kind == "image"]
     change = augment(config.train.augment or "none")
+    measured = torch.compile(network.losses) if compiled else network.losses
 
     def losses(batch: Batch, rows: int) -> Any:
         if network.training and names and not predicts_pixels:
             batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
-        return network.losses(batch, rows)
+        return measured(batch, rows)
 
     return losses
 
