@@ -70,6 +70,10 @@ class ModelConfig(Config):
     members: int | None = option(
         None, "Members of the ensemble inside a table network (TabM).", low=1, high=256
     )
+    bidirectional: bool | None = option(None, "Whether a recurrent network reads both ways (it does).")
+    attention: Literal["none", "additive", "dot"] | None = option(
+        None, "How a recurrent network weighs its steps; none for their mean."
+    )
     embedding: int | None = option(None, "Size of the embedding of one number or category.", low=1, high=1024)
     fuser: Literal["auto", "concat", "join"] = option("auto", "How several inputs meet.")
 

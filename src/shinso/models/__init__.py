@@ -10,6 +10,8 @@ from ..errors import DataError, SettingError, did_you_mean
 from .audio import AudioNet
 from .base import Encoder
 from .ngrams import NgramNet
+from .peephole import PeepholeLstm
+from .recurrent import Elman, Gru, Lstm
 from .residual import ResidualNet
 from .scalars import Scalars
 from .series import SeriesNet
@@ -22,6 +24,14 @@ MODELS: dict[str, tuple[str, type[Encoder]]] = {
     "text": ("text", TextNet),
     "series": ("series", SeriesNet),
     "audio": ("audio", AudioNet),
+    "rnn": ("text", Elman),
+    "rnn-series": ("series", Elman),
+    "lstm": ("text", Lstm),
+    "lstm-series": ("series", Lstm),
+    "peephole": ("text", PeepholeLstm),
+    "peephole-series": ("series", PeepholeLstm),
+    "gru": ("text", Gru),
+    "gru-series": ("series", Gru),
 }
 
 DEFAULTS: dict[str, str] = {"image": "residual", "text": "ngrams", "series": "series", "audio": "audio"}
@@ -37,8 +47,10 @@ def encoder_for(column: Column, options: ModelConfig, *, pooled: bool = True) ->
         return _user_encoder(options.name)(column, options)
     if options.name and options.name not in MODELS:
         raise SettingError(f"There is no model {options.name!r}. {did_you_mean(options.name, MODELS)}")
-    if options.name and MODELS[options.name][0] == column.kind:
-        return MODELS[options.name][1](column, options)
+    # A name alone stands for the reader of any kind: of a series `lstm` is `lstm-series`.
+    for name in (options.name, f"{options.name}-{column.kind}"):
+        if name in MODELS and MODELS[name][0] == column.kind:
+            return MODELS[name][1](column, options)
     if column.kind not in DEFAULTS:
         raise DataError(
             f"Column {column.name!r} is of type {column.kind}, which no model reads yet. "
