@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "plan",
         "optim",
         "randomness",
-        "recipes",
+        "recipes", "transfer",
         "loop",
         "checkpoints",
         "calibration",

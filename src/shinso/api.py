@@ -71,6 +71,7 @@ def train(
     effort: str = "balanced",
     minutes: float | None = None,
     seed: int = 0,
+    tune: str | None = None,
     settings: Mapping[str, Any] | None = None,
     past: int | None = None,
     ahead: int | None = None,
@@ -89,6 +90,7 @@ def train(
         effort: quick, balanced or best: how much time may be spent for accuracy.
         minutes: Hard limit of the whole run; a complete, evaluated run is left in time.
         seed: Seeds the split, the weights and the order; same seed, same machine, same bits.
+        tune: How published weights are tuned: head, gradual, all or lora.
         settings: Any declared setting, as in train.learning_rate=3e-3 (`shinso settings` lists them).
         past: For forecasting: readings that a forecast looks back on.
         ahead: For forecasting: readings to predict.
@@ -107,7 +109,8 @@ def train(
         _work("verbs").train(
             data, predict=_names(predict), given=None if given is None else _names(given),
             types=dict(types or {}),
-            settings=_settings(effort, minutes, seed, settings), window=(past, ahead),
+            settings={**_settings(effort, minutes, seed, settings), **({"train.tune": tune} if tune else {})},
+            window=(past, ahead),
             out=out, resume=resume, allow=tuple(allow), quiet=quiet,
         ),
         allow=allow,

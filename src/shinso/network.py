@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ class Network(nn.Module):
         super().__init__()
         scalars = tuple(c for c in schema.given if c.scalar)
         others = tuple(c for c in schema.given if not c.scalar)
+        self.resting: tuple[nn.Module, ...] = ()  # modules that stay in evaluation mode
         self.sources = [c.name for c in others]
         self.reads_scalars = bool(scalars)
         encoders: list[Encoder] = [Scalars(scalars, options)] if scalars else []
@@ -47,6 +49,13 @@ class Network(nn.Module):
                 for i, c in enumerate(schema.predict)
             }
         )
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002
+        """As of every module; but what rests keeps its statistics and drops nothing."""
+        super().train(mode)
+        for module in self.resting:
+            module.eval()
+        return self
 
     def features(self, batch: Batch, rows: int) -> Features:
         """What the encoders and the fuser make of the given columns of `batch`."""

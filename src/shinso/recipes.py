@@ -5,7 +5,7 @@ docs/log.md has the experiments behind these values. A recipe never touches what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .config import RunConfig
@@ -28,6 +28,7 @@ class Facts:
     length: float = 0.0  # mean tokens or readings of a row
     regression: bool = False  # a number is predicted
     validation: int = 0  # rows
+    tune: str = ""  # how published weights of a text are tuned; "" where there are none
 
 
 def tables(facts: Facts) -> Settings:
@@ -104,6 +105,41 @@ def generation(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def transformer(facts: Facts) -> Settings:
+    """A small transformer that learns texts from nothing."""
+    return {
+        "model.dropout": 0.2,
+        "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.05,
+        "train.batch_size": 64 if facts.rows >= 4_000 else 32,
+        "train.epochs": _epochs(facts.rows, 60_000, 4, 40),
+        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.0, "train.patience": 0,
+        "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def tuned(facts: Facts) -> Settings:
+    """Texts, from published weights. By what learns: the head alone, adapters, or all."""
+    return {
+        **TUNED[facts.tune],
+        "train.optimizer": "adamw", "train.weight_decay": 0.01,
+        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.0, "train.patience": 0,
+        "train.clip": 1.0,
+        "train.label_smoothing": 0.0,
+    }  # fmt: skip
+
+
+# By train.tune: the rates, the batches and the passes over the rows.
+TUNED: dict[str, Settings] = {
+    "head": {"train.learning_rate": 3e-3, "train.batch_size": 64, "train.epochs": 20},
+    "gradual": {
+        "train.learning_rate": 1e-4, "train.batch_size": 32, "train.epochs": 3, "train.layer_decay": 0.9,
+    },
+    "all": {
+        "train.learning_rate": 1e-4, "train.batch_size": 32, "train.epochs": 3, "train.layer_decay": 0.9,
+    },
+    "lora": {"train.learning_rate": 1e-3, "train.batch_size": 32, "train.epochs": 3},
+}  # fmt: skip
+
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
     "model.width": 128, "model.depth": 2, "model.dropout": 0.0, "model.members": 8, "model.embedding": 16,
@@ -114,12 +150,32 @@ REST: Settings = {
 
 # The first kind of input that a schema has decides.
 BY_INPUT = {"image": images, "audio": series, "text": texts, "series": series}
+BY_MODEL = {
+    name: transformer
+    for name in (
+        "bert",
+        "bert-tiny",
+        "bert-mini",
+        "bert-small",
+        "bert-medium",
+        "bert-base",
+        "bert-large",
+        "minilm",
+    )
+}
 BY_OUTPUT = {"text": generation, "image": generation, "mask": generation, "boxes": generation}
 
 
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
     chosen = {**REST, **_recipe(schema)(facts)}
+    own = BY_MODEL.get(config.model.name or "")
+    if own:  # a preset knows its sizes
+        recipe = (
+            own(facts) if not config.model.weights else tuned(replace(facts, tune=config.train.tune or "all"))
+        )
+        sizes = {"model.width": None, "model.depth": None, "model.dropout": None}
+        chosen = {**REST, **sizes, **recipe}
     chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))

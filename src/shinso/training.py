@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .augment import augment
@@ -23,9 +24,10 @@ from .data.table import Table
 from .data.tabular import Tabular
 from .errors import RunError
 from .evaluation import validation_score
-from .files import sync_folder
+from .files import sync_folder, write_atomic
 from .finishing import finish, truths_of
 from .forecasting import Window
+from .frozen import precomputed
 from .heads import HeadOptions
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
@@ -38,6 +40,7 @@ from .recipes import VERSION, Facts, resolve
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
 from .schema import Schema
+from .transfer import Tuning, check_tuning, load_weights, tune
 
 LEAST_RESERVE = 1.5  # seconds kept for writing the run when there is a time limit
 EVALUATION_BATCH = 4  # times the training batch
@@ -117,6 +120,8 @@ def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
     config = job.run.config
     network = job.run.build_network().to(job.plan.device)
+    begin(job.run, network)
+    tuning = tune(network, config.train, config.seed)
     job = replace(job, plan=settled(job, network))
     parameters = sum(p.numel() for p in network.parameters())
     job.console.say(
@@ -128,7 +133,8 @@ def complete(job: Job) -> RunDirectory:
             job.run, job.console, advance, deadline=job.deadline, reserve=lambda: reserve(job, keeper)
         )
         with keeper.catching_signals():
-            fitted = fit_network(job, network, keeper)
+            fitted = fit_network(job, network, keeper, tuning)
+    tuning.finish()
     job.seconds["train"] = keeper.seconds()
     job.seconds["checkpoints"] = keeper.saving
     progress = fitted.progress
@@ -164,8 +170,26 @@ def settled(job: Job, network: Network) -> Plan:
     return plan
 
 
-def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
-    """Run the loop on the network of a run."""
+def begin(run: RunDirectory, network: Network) -> None:
+    """Put published weights into the network; they are kept with the checkpoints, for going on."""
+    weights, kept = run.config.model.weights, run.path / "checkpoints" / "initial.safetensors"
+    if weights is None:
+        return
+    if kept.is_file():
+        network.load_state_dict(load_file(kept))
+        return
+    load_weights(network, Path(weights))
+    kept.parent.mkdir(exist_ok=True)
+    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
+
+
+def fit_network(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
+    """Run the loop on the network of a run; features that never change are computed first."""
+    with precomputed(network, job.prepared, job.run.config, job.plan, job.console) as prepared:
+        return _fit(replace(job, prepared=prepared), network, keeper, tuning)
+
+
+def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
     config, prepared = job.run.config, job.prepared
     assert config.train.batch_size is not None
     loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
@@ -177,7 +201,8 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
 
     return fit(
         network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
-        score=score if len(prepared.split.validation) else None, seed=config.seed, rates=network.rates(),
+        score=score if len(prepared.split.validation) else None, seed=config.seed,
+        rates=tuning.rates, stage=tuning.stage,
     )  # fmt: skip
 
 
@@ -231,6 +256,7 @@ def windowed_and_prepared(table: Table, question: Question, config: RunConfig, c
 def check_network(schema: Schema, config: RunConfig) -> None:
     """Find mistakes in the settings of the model and the augmentation before anything is written."""
     augment(config.train.augment or "none")
+    check_tuning(config.train, config.model.weights)
     with torch.device("meta"):
         Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}

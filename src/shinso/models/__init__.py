@@ -9,6 +9,8 @@ from ..config import ModelConfig
 from ..errors import DataError, SettingError, did_you_mean
 from .audio import AudioNet
 from .base import Encoder
+from .bert import PRESETS as BERTS
+from .bert import BertNet
 from .ngrams import NgramNet
 from .peephole import PeepholeLstm
 from .recurrent import Elman, Gru, Lstm
@@ -32,6 +34,7 @@ MODELS: dict[str, tuple[str, type[Encoder]]] = {
     "peephole-series": ("series", PeepholeLstm),
     "gru": ("text", Gru),
     "gru-series": ("series", Gru),
+    **{name: ("text", BertNet) for name in BERTS},
 }
 
 DEFAULTS: dict[str, str] = {"image": "residual", "text": "ngrams", "series": "series", "audio": "audio"}
