@@ -76,6 +76,12 @@ class ModelConfig(Config):
     )
     bidirectional: bool | None = option(None, "Whether a recurrent network reads both ways (it does).")
     heads: int | None = option(None, "Heads of attention; model.width is a multiple of it.", low=1, high=256)
+    kv_heads: int | None = option(
+        None, "Heads of keys and values of a GPT, which groups of its heads share.", low=1, high=256
+    )
+    positions: Literal["learned", "rotary"] | None = option(None, "How a GPT knows the places of tokens.")
+    norm: Literal["layer", "rms"] | None = option(None, "Normalisation of a GPT.")
+    qk_norm: bool | None = option(None, "Whether a GPT normalises queries and keys.")
     attention: Literal["none", "additive", "dot"] | None = option(
         None, "How a recurrent network weighs its steps; none for their mean."
     )

@@ -11,13 +11,19 @@ from .audio import AudioNet
 from .base import Encoder
 from .bert import PRESETS as BERTS
 from .bert import BertNet
+from .gpt import PRESETS as GPTS
+from .gpt import GptNet
 from .ngrams import NgramNet
 from .peephole import PeepholeLstm
 from .recurrent import Elman, Gru, Lstm
 from .residual import ResidualNet
 from .scalars import Scalars
 from .series import SeriesNet
+from .t5 import PRESETS as T5S
+from .t5 import T5Net
 from .text import TextNet
+from .transformer import PRESETS as TRANSFORMERS
+from .transformer import TransformerNet
 
 # preset name -> (kind of column it reads, class)
 MODELS: dict[str, tuple[str, type[Encoder]]] = {
@@ -35,6 +41,9 @@ MODELS: dict[str, tuple[str, type[Encoder]]] = {
     "gru": ("text", Gru),
     "gru-series": ("series", Gru),
     **{name: ("text", BertNet) for name in BERTS},
+    **{name: ("text", GptNet) for name in GPTS},
+    **{name: ("text", TransformerNet) for name in TRANSFORMERS},
+    **{name: ("text", T5Net) for name in T5S},
 }
 
 DEFAULTS: dict[str, str] = {"image": "residual", "text": "ngrams", "series": "series", "audio": "audio"}
