@@ -62,6 +62,7 @@ class ModelConfig(Config):
     name: str | None = option(
         None, "Encoder preset, or my_module:MyEncoder; by kind of input when not given."
     )
+    weights: str | None = option(None, "File of published weights to begin with (.safetensors, .bin, .pth).")
     width: int | None = option(None, "Size of every token.", low=4, high=8192, search=(64, 512), log=True)
     depth: int | None = option(None, "Number of blocks.", low=1, high=200, search=(1, 6))
     dropout: float | None = option(
@@ -71,6 +72,15 @@ class ModelConfig(Config):
         None, "Members of the ensemble inside a table network (TabM).", low=1, high=256
     )
     embedding: int | None = option(None, "Size of the embedding of one number or category.", low=1, high=1024)
+    stem: Literal["full", "half", "small"] | None = option(
+        None,
+        "Beginning of an image network: as published, or for small images; by their size when not given.",
+    )
+    patch: int | None = option(None, "Pixels along a patch of a ViT.", low=1, high=256)
+    steps: int | None = option(None, "Times that a spiking network looks at an image.", low=1, high=1000)
+    activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] | None = option(
+        None, "Bend between the layers of a multilayer perceptron."
+    )
     fuser: Literal["auto", "concat", "join"] = option("auto", "How several inputs meet.")
 
 
