@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import training
 from .config import RunConfig
@@ -21,7 +20,7 @@ from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
 from .files import write_atomic, write_json
 from .forecasting import Window
-from .machine import make_plan
+from .plan import applied
 from .preparing import Question, encode_given
 from .reports import write_report
 from .run import RunDirectory
@@ -92,9 +91,9 @@ def predictions_of(run: RunDirectory, table: Tabular, console: Console) -> dict[
     """By predicted column, in the order of the table: what the network gives."""
     store = encode_given(table, run.schema.given, console)
     _refuse_bad(store.bad)
-    plan = make_plan(run.config.train)
     loader = Loader(store, run.schema.given, np.arange(len(table)), BATCH)
-    return predict_rows(run.network.to(plan.device), run.schema, loader, plan, run.config.seed)
+    with applied(run.plan):
+        return predict_rows(run.network.to(run.plan.device), run.schema, loader, run.plan, run.config.seed)
 
 
 def evaluate(
@@ -152,10 +151,9 @@ def report(path: Path, *, out: str | Path | None) -> Path:
 
 
 def opened(path: Path, allow: tuple[str, ...]) -> RunDirectory:
-    """A complete run, its network on as many threads as it trained with."""
+    """A complete run."""
     run = RunDirectory(path, allow=allow)
     run.require_complete()
-    torch.set_num_threads(make_plan(run.config.train).threads)
     return run
 
 
