@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .config import RunConfig
+from .config import ModelConfig, RunConfig
+from .models import FAMOUS
 from .schema import Schema
 
 VERSION = 1  # recorded in the run as balanced@1; raised when a recipe changes
@@ -104,6 +105,36 @@ def generation(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def deep(facts: Facts) -> Settings:
+    """Deep convolutional networks on images: as `images`, with more passes over few rows."""
+    return {
+        "train.optimizer": "muon", "train.learning_rate": 3e-3, "train.weight_decay": 0.02,
+        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 270_000, 4, 40),
+        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
+        "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def attention(facts: Facts) -> Settings:
+    """Vision transformers from scratch: AdamW, a long warmup, more passes."""
+    return {
+        **deep(facts), "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.05,
+        "train.schedule": "cosine", "train.warmup": 0.15, "train.epochs": _epochs(facts.rows, 480_000, 6, 80),
+    }  # fmt: skip
+
+
+def tuned(facts: Facts) -> Settings:
+    """Published weights, tuned as a whole: small steps, few passes."""
+    return {
+        "train.optimizer": "adamw", "train.learning_rate": 2e-4, "train.weight_decay": 0.02,
+        "train.batch_size": _batch(facts.rows, 16, 64), "train.epochs": _epochs(facts.rows, 60_000, 3, 20),
+        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+# What a famous network changes in the recipe of images, by its title; `deep` for those that are not here.
+BY_NETWORK = {"ViT": attention}
+
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
     "model.width": 128, "model.depth": 2, "model.dropout": 0.0, "model.members": 8, "model.embedding": 16,
@@ -117,9 +148,24 @@ BY_INPUT = {"image": images, "audio": series, "text": texts, "series": series}
 BY_OUTPUT = {"text": generation, "image": generation, "mask": generation, "boxes": generation}
 
 
+def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
+    """What a famous network changes; its own sizes stay open, for other readers beside it have theirs."""
+    known = FAMOUS.get(model.name or "")
+    if known is None:
+        return {}
+    open_sizes: Settings = {"model.width": None, "model.depth": None, "model.dropout": None}
+    if any(column.kind in BY_OUTPUT for column in schema.predict) or "image" not in known.encoders:
+        return open_sizes
+    return {
+        **open_sizes,
+        **BY_NETWORK.get(known.title, deep)(facts),
+        **(tuned(facts) if model.weights else {}),
+    }
+
+
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
-    chosen = {**REST, **_recipe(schema)(facts)}
+    chosen = {**REST, **_recipe(schema)(facts), **named(config.model, schema, facts)}
     chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))

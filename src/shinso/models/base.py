@@ -64,6 +64,7 @@ class Known:
     weights: str = ""  # published files that fit
     settings: frozenset[str] = field(default_factory=frozenset)  # of the model's own that it obeys
     pixels: Callable[[str, Mapping[str, Tensor]], Input] | None = None  # by layout and renamed weights
+    reference: Callable[[], Published] | None = None  # the network in its reference size
 
 
 class Reading(NamedTuple):
@@ -132,6 +133,7 @@ class Family:
     layouts: Mapping[str, Rename] = field(default_factory=dict)
     settings: frozenset[str] = field(default_factory=frozenset)
     pixels: Callable[[str, Mapping[str, Tensor]], Input] | None = None  # else those of ImageNet
+    any_pixels: bool = False  # True where weights do not come with a size and colours
 
 
 def same(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

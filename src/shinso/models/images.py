@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ FAMILIES: dict[str, Family] = {
     "alexnet": alexnet.FAMILY,
     "vgg": vgg.FAMILY,
     "resnet": resnet.FAMILY,
+    "plain": resnet.PLAIN_FAMILY,
     "efficientnet": efficientnet.FAMILY,
     "vit": vit.FAMILY,
     "unet": unet.FAMILY,
@@ -167,10 +169,10 @@ def arguments(made: type[nn.Module], column: Any) -> dict[str, Any]:
 
 def pixels_of(family: Family, name: str) -> Any:
     """By layout and renamed weights: the size and the colours that published weights expect."""
-    sides = family.sizes
+    side = family.sizes[name].side
 
     def expected(layout: str, state: Mapping[str, Tensor]) -> Input:
-        return Input(sides[name].side, *IMAGENET)
+        return Input(side, *IMAGENET)
 
     return family.pixels or expected
 
@@ -182,8 +184,15 @@ def known_of(family: Family, name: str) -> Known:
         title=family.title, paper=family.paper, year=family.year, encoders={"image": ImageEncoder},
         parameters=size.parameters, flops=size.flops, input=f"{size.side} x {size.side}",
         weights=family.weights, settings=family.settings,
-        pixels=pixels_of(family, name) if family.layouts else None,
+        pixels=pixels_of(family, name) if family.layouts and not family.any_pixels else None,
+        reference=partial(reference_of, family, name) if family.layouts else None,
     )  # fmt: skip
+
+
+def reference_of(family: Family, name: str) -> Published:
+    """A preset as its paper has it, without the layer that gives the classes."""
+    body = replace(family.presets[name], classes=0).build()
+    return Published(body, family.layouts, (f"{body.last}.weight", f"{body.last}.bias"))
 
 
 KNOWN: dict[str, Known] = {name: known_of(f, name) for f in FAMILIES.values() for name in f.presets}

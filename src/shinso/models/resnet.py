@@ -179,6 +179,8 @@ PRESETS = {
     "resnet50": ResNetConfig(depth=50),
     "resnet101": ResNetConfig(depth=101),
     "resnet152": ResNetConfig(depth=152),
+}
+PLAIN = {
     "plain18": ResNetConfig(depth=18, residual=False),
     "plain34": ResNetConfig(depth=34, residual=False),
 }
@@ -201,4 +203,7 @@ FAMILY = Family(
     weights="torchvision and timm resnet*, transformers microsoft/resnet-*",
     layouts={"torchvision": same, "transformers": from_transformers},
     settings=frozenset({"depth", "width", "stem"}),
+)
+PLAIN_FAMILY = replace(
+    FAMILY, title="Plain network", default="plain18", presets=PLAIN, weights="", layouts={}, any_pixels=True
 )

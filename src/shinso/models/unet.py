@@ -137,4 +137,5 @@ FAMILY = Family(
     weights="milesial/Pytorch-UNet",
     layouts={"milesial": same},
     settings=frozenset({"width", "depth"}),
+    any_pixels=True,
 )
