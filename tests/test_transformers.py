@@ -14,11 +14,14 @@ from shinso.columns.base import object_array
 from shinso.columns.text import Text
 from shinso.config import ModelConfig
 from shinso.errors import SettingError
-from shinso.models import encoder_for
+from shinso.models import FAMOUS, encoder_for
+from shinso.models.bert import PRESETS as BERTS
 from shinso.models.bert import Bert, BertSizes
 from shinso.models.bert import rename as rename_bert
+from shinso.models.gpt import PRESETS as GPTS
 from shinso.models.gpt import Gpt, GptSizes, rotated
 from shinso.models.gpt import rename as rename_gpt
+from shinso.models.t5 import PRESETS as T5S
 from shinso.models.t5 import T5, T5Sizes, rename_encoder
 from shinso.models.t5 import rename as rename_t5
 from shinso.models.transformer import Transformer, TransformerSizes, places
@@ -228,3 +231,13 @@ def test_they_learn(name: str) -> None:
         F.cross_entropy(head(net(read).pool()[:, 0]), told).backward()
         optimizer.step()
     assert (head(net.eval()(read).pool()[:, 0]).argmax(1) == told).float().mean() > 0.95
+
+
+def test_sizes_are_those_of_the_modules() -> None:
+    found = {}
+    with torch.device("meta"):
+        for presets, made in ((BERTS, Bert), (GPTS, Gpt), (T5S, T5)):
+            for name, sizes in presets.items():
+                if FAMOUS[name].parameters:
+                    found[name] = sum(p.numel() for p in made(sizes).parameters())  # type: ignore[operator]
+    assert found == {name: FAMOUS[name].parameters for name in found} and len(found) == 15

@@ -26,6 +26,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "report": api.report,
     "compare": api.compare,
     "samples": api.samples,
+    "models": api.models,
     "settings": api.settings,
 }
 EXAMPLES = """\

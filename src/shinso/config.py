@@ -86,6 +86,15 @@ class ModelConfig(Config):
         None, "How a recurrent network weighs its steps; none for their mean."
     )
     embedding: int | None = option(None, "Size of the embedding of one number or category.", low=1, high=1024)
+    stem: Literal["full", "half", "small"] | None = option(
+        None,
+        "Beginning of an image network: as published, or for small images; by their size when not given.",
+    )
+    patch: int | None = option(None, "Pixels along a patch of a ViT.", low=1, high=256)
+    steps: int | None = option(None, "Times that a spiking network looks at an image.", low=1, high=1000)
+    activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] | None = option(
+        None, "Bend between the layers of a multilayer perceptron."
+    )
     fuser: Literal["auto", "concat", "join"] = option("auto", "How several inputs meet.")
 
 

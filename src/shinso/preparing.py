@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,12 @@ class Prepared:
 def prepare(
     table: Tabular, question: Question, config: RunConfig, console: Console,
     schema: Schema | None = None, window: Window | None = None,
+    *, suit: Callable[[Schema], Schema] | None = None,
 ) -> Prepared:  # fmt: skip
     """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
 
-    With `schema` (on resuming, in forecasting) nothing is inferred or learned again.
+    With `schema` (on resuming, in forecasting) nothing is inferred or learned again. `suit` changes what was
+    learned, where published weights expect something else.
     """
     started = time.perf_counter()
     predict = question.predict or default_target(table)
@@ -91,6 +93,7 @@ def prepare(
     notes = (*table.notes, *looked.notes, *parts.notes)
     if schema is None:
         schema = fit_schema(table, kinds, given, predict, parts.train, reading(config))
+        schema = schema if suit is None else suit(schema)
     describe(table, schema, parts, notes, console)
     check_targets(table, schema, parts.train)
     fitted = time.perf_counter()

@@ -5,10 +5,11 @@ docs/log.md has the experiments behind these values. A recipe never touches what
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from .config import RunConfig
+from .config import ModelConfig, RunConfig
+from .models import FAMOUS
 from .schema import Schema
 
 VERSION = 1  # recorded in the run as balanced@1; raised when a recipe changes
@@ -28,7 +29,6 @@ class Facts:
     length: float = 0.0  # mean tokens or readings of a row
     regression: bool = False  # a number is predicted
     validation: int = 0  # rows
-    tune: str = ""  # how published weights of a text are tuned; "" where there are none
 
 
 def tables(facts: Facts) -> Settings:
@@ -105,40 +105,63 @@ def generation(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
-def transformer(facts: Facts) -> Settings:
-    """A small transformer that learns texts from nothing."""
+def deep(facts: Facts) -> Settings:
+    """Deep convolutional networks on images: as `images`, with more passes over few rows."""
     return {
-        "model.dropout": 0.2,
-        "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.05,
-        "train.batch_size": 64 if facts.rows >= 4_000 else 32,
-        "train.epochs": _epochs(facts.rows, 60_000, 4, 40),
-        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.0, "train.patience": 0,
+        "train.optimizer": "muon", "train.learning_rate": 3e-3, "train.weight_decay": 0.02,
+        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 270_000, 4, 40),
+        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
         "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def attention(facts: Facts) -> Settings:
+    """Vision transformers from scratch: AdamW, a long warmup, more passes."""
+    return {
+        **deep(facts), "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.05,
+        "train.schedule": "cosine", "train.warmup": 0.15, "train.epochs": _epochs(facts.rows, 480_000, 6, 80),
     }  # fmt: skip
 
 
 def tuned(facts: Facts) -> Settings:
-    """Texts, from published weights. By what learns: the head alone, adapters, or all."""
+    """Published weights, tuned as a whole: small steps, few passes."""
     return {
-        **TUNED[facts.tune],
-        "train.optimizer": "adamw", "train.weight_decay": 0.01,
-        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.0, "train.patience": 0,
-        "train.clip": 1.0,
-        "train.label_smoothing": 0.0,
+        "train.optimizer": "adamw", "train.learning_rate": 2e-4, "train.weight_decay": 0.02,
+        "train.batch_size": _batch(facts.rows, 16, 64), "train.epochs": _epochs(facts.rows, 60_000, 3, 20),
+        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
     }  # fmt: skip
 
 
-# By train.tune: the rates, the batches and the passes over the rows.
-TUNED: dict[str, Settings] = {
+def transformer(facts: Facts) -> Settings:
+    """A small transformer that learns texts from nothing."""
+    return {
+        "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.05,
+        "train.batch_size": 64 if facts.rows >= 4_000 else 32,
+        "train.epochs": _epochs(facts.rows, 60_000, 4, 40),
+        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def tuned_text(facts: Facts) -> Settings:
+    """A reader of texts, from published weights."""
+    return {
+        "train.optimizer": "adamw", "train.learning_rate": 1e-4, "train.weight_decay": 0.01,
+        "train.layer_decay": 0.9, "train.batch_size": 32, "train.epochs": _epochs(facts.rows, 20_000, 3, 10),
+        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+# What a famous network changes in the recipe of images, by its title; `deep` for those that are not here.
+BY_NETWORK = {"ViT": attention}
+RECURRENT = frozenset(
+    {"Elman network", "LSTM", "LSTM with peepholes", "GRU"}
+)  # read as other texts and series
+
+# What tuning changes in the recipes of published weights, for any kind of network.
+BY_TUNING: dict[str, Settings] = {
     "head": {"train.learning_rate": 3e-3, "train.batch_size": 64, "train.epochs": 20},
-    "gradual": {
-        "train.learning_rate": 1e-4, "train.batch_size": 32, "train.epochs": 3, "train.layer_decay": 0.9,
-    },
-    "all": {
-        "train.learning_rate": 1e-4, "train.batch_size": 32, "train.epochs": 3, "train.layer_decay": 0.9,
-    },
-    "lora": {"train.learning_rate": 1e-3, "train.batch_size": 32, "train.epochs": 3},
-}  # fmt: skip
+    "lora": {"train.learning_rate": 1e-3, "train.layer_decay": 1.0},
+}
 
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
@@ -150,32 +173,31 @@ REST: Settings = {
 
 # The first kind of input that a schema has decides.
 BY_INPUT = {"image": images, "audio": series, "text": texts, "series": series}
-BY_MODEL = {
-    name: transformer
-    for name in (
-        "bert",
-        "bert-tiny",
-        "bert-mini",
-        "bert-small",
-        "bert-medium",
-        "bert-base",
-        "bert-large",
-        "minilm",
-    )
-}
 BY_OUTPUT = {"text": generation, "image": generation, "mask": generation, "boxes": generation}
+
+
+def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
+    """What a famous network changes; its own sizes stay open, for other readers beside it have theirs."""
+    known = FAMOUS.get(model.name or "")
+    if known is None:
+        return {}
+    open_sizes: Settings = {"model.width": None, "model.depth": None, "model.dropout": None}
+    if any(column.kind in BY_OUTPUT for column in schema.predict):
+        return open_sizes
+    if "image" in known.encoders:
+        recipe = {**BY_NETWORK.get(known.title, deep)(facts), **(tuned(facts) if model.weights else {})}
+    elif "text" in known.encoders and known.title not in RECURRENT:
+        recipe = tuned_text(facts) if model.weights else transformer(facts)
+    else:
+        return {} if known.title in RECURRENT else open_sizes
+    return {**open_sizes, **recipe}
 
 
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
-    chosen = {**REST, **_recipe(schema)(facts)}
-    own = BY_MODEL.get(config.model.name or "")
-    if own:  # a preset knows its sizes
-        recipe = (
-            own(facts) if not config.model.weights else tuned(replace(facts, tune=config.train.tune or "all"))
-        )
-        sizes = {"model.width": None, "model.depth": None, "model.dropout": None}
-        chosen = {**REST, **sizes, **recipe}
+    chosen = {**REST, **_recipe(schema)(facts), **named(config.model, schema, facts)}
+    if config.model.weights:
+        chosen.update(BY_TUNING.get(config.train.tune or "", {}))
     chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))

@@ -35,12 +35,14 @@ from .machine import versions
 from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
+from .pretrained import begin, check, same_file, suited
 from .randomness import private_randomness
 from .recipes import VERSION, Facts, resolve
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
 from .schema import Schema
-from .transfer import Tuning, check_tuning, load_weights, tune
+from .transfer import Tuning, check_tuning, tune
+from .weights import Pretrained, open_weights
 
 LEAST_RESERVE = 1.5  # seconds kept for writing the run when there is a time limit
 EVALUATION_BATCH = 4  # times the training batch
@@ -56,6 +58,7 @@ class Job:
     console: Console
     deadline: float | None
     seconds: dict[str, float]
+    weights: Pretrained | None = None  # published ones, read already
 
 
 def train(
@@ -73,14 +76,15 @@ def train(
         reading = time.perf_counter()
         table = Table.read(source, config.data)
         reading = time.perf_counter() - reading
-        prepared = windowed_and_prepared(table, question, config, console)
+        weights = open_weights(config.model)
+        prepared = windowed_and_prepared(table, question, config, console, weights)
         config = resolve(config, prepared.schema, facts(prepared))
-        check_network(prepared.schema, config)
-        run = start(path, prepared, config, source)
+        check_network(prepared.schema, config, weights)
+        run = start(path, prepared, config, source, weights)
         with locked(run):
             deadline = None if config.minutes is None else started + 60 * config.minutes
             return complete(
-                Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds})
+                Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds}, weights)
             )
 
 
@@ -119,8 +123,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
 def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
     config = job.run.config
-    network = job.run.build_network().to(job.plan.device)
-    begin(job.run, network)
+    network = begun(job).to(job.plan.device)
     tuning = tune(network, config.train, config.seed)
     job = replace(job, plan=settled(job, network))
     parameters = sum(p.numel() for p in network.parameters())
@@ -149,6 +152,26 @@ def complete(job: Job) -> RunDirectory:
     return job.run
 
 
+def begun(job: Job) -> Network:
+    """The network before its first step, with published weights where they were given.
+
+    It is kept beside the checkpoints, which need not hold what rests.
+    """
+    network, kept = job.run.build_network(), job.run.path / "checkpoints" / "initial.safetensors"
+    if job.run.config.model.weights is None:
+        return network
+    if kept.is_file():
+        network.load_state_dict(load_file(kept))
+        return network
+    weights = job.weights or open_weights(job.run.config.model)
+    assert weights is not None
+    same_file(job.run.data["weights"], weights)
+    begin(network, job.run.config, weights, job.console)
+    kept.parent.mkdir(exist_ok=True)
+    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
+    return network
+
+
 def settled(job: Job, network: Network) -> Plan:
     """The plan of the run: the one that it began with, or now proven on its first rows and written down."""
     environment = job.run.environment
@@ -168,19 +191,6 @@ def settled(job: Job, network: Network) -> Plan:
         job.console.say(f"! {plan.reasons[0]}; training in {plan.precision}.")
     job.run.write_json("environment.json", {**environment, "plan": plan.to_dict()})
     return plan
-
-
-def begin(run: RunDirectory, network: Network) -> None:
-    """Put published weights into the network; they are kept with the checkpoints, for going on."""
-    weights, kept = run.config.model.weights, run.path / "checkpoints" / "initial.safetensors"
-    if weights is None:
-        return
-    if kept.is_file():
-        network.load_state_dict(load_file(kept))
-        return
-    load_weights(network, Path(weights))
-    kept.parent.mkdir(exist_ok=True)
-    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
 
 
 def fit_network(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
@@ -241,11 +251,13 @@ def facts(prepared: Prepared) -> Facts:
     )
 
 
-def windowed_and_prepared(table: Table, question: Question, config: RunConfig, console: Console) -> Prepared:
+def windowed_and_prepared(
+    table: Table, question: Question, config: RunConfig, console: Console, weights: Pretrained | None = None
+) -> Prepared:
     """Prepare the rows of a table, or its windows where a forecast was asked for."""
     window = Window.of(question.past, question.ahead, question.predict, question.given, config.data.time)
     if window is None:
-        return prepare(table, question, config, console)
+        return prepare(table, question, config, console, suit=lambda schema: suited(schema, config, weights))
     cut = window.cut(table, config.data)
     given, future = cut.columns()
     asked = Question((future.name,), (given.name,))
@@ -253,24 +265,28 @@ def windowed_and_prepared(table: Table, question: Question, config: RunConfig, c
     return prepare(cut, asked, config, console, Schema((given,), (future,)), window)
 
 
-def check_network(schema: Schema, config: RunConfig) -> None:
-    """Find mistakes in the settings of the model and the augmentation before anything is written."""
+def check_network(schema: Schema, config: RunConfig, weights: Pretrained | None = None) -> None:
+    """Find mistakes in the settings of the model, its weights and the augmentation before anything is
+    written."""
     augment(config.train.augment or "none")
     check_tuning(config.train, config.model.weights)
     with torch.device("meta"):
-        Network(
+        network = Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}
         )
+    check(network, config, weights)
 
 
-def start(path: Path, prepared: Prepared, config: RunConfig, source: Source) -> RunDirectory:
+def start(
+    path: Path, prepared: Prepared, config: RunConfig, source: Source, weights: Pretrained | None = None
+) -> RunDirectory:
     """A run directory with all that it holds before its first step; it appears whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     try:
         run = RunDirectory.create(draft, config)
         run.write_json("schema.json", prepared.schema.to_dict())
-        run.write_json("data.json", described(prepared, config, source))
+        run.write_json("data.json", described(prepared, config, source, weights))
         run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
         run.write_json("environment.json", {"created": now(), **versions()})
         must_be_new(path)
@@ -281,7 +297,9 @@ def start(path: Path, prepared: Prepared, config: RunConfig, source: Source) -> 
     return RunDirectory(path, allow=(config.model.name or "",))
 
 
-def described(prepared: Prepared, config: RunConfig, source: Source) -> dict[str, Any]:
+def described(
+    prepared: Prepared, config: RunConfig, source: Source, pretrained: Pretrained | None = None
+) -> dict[str, Any]:
     """Where the data of a run came from and what was found in it: `data.json`."""
     weights = {}
     if config.train.class_weights == "balanced":
@@ -299,6 +317,7 @@ def described(prepared: Prepared, config: RunConfig, source: Source) -> dict[str
         "class_weights": weights,
         "window": None if prepared.window is None else prepared.window.to_dict(),
         "chosen": list(prepared.chosen),
+        "weights": None if pretrained is None else pretrained.to_dict(),
     }
 
 

@@ -15,16 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import nn
 
 from .config import TrainConfig
 from .errors import SettingError
 from .layers.lora import add_adapters, merge_adapters
 from .models import Encoder
-from .models.base import Published
 from .network import Network
 from .randomness import private_randomness
 
@@ -155,19 +152,6 @@ def _units(module: nn.Module, prefix: str, *, inside: bool) -> list[str]:
         else:
             found.append(prefix + name)
     return found
-
-
-def load_weights(network: Network, path: Path) -> None:
-    """Load published weights into the backbones that they fit."""
-    for backbone in backbones_of(network).values():
-        (layout,) = (p.layouts for p in published_of(network) if p.module is backbone)
-        backbone.load_state_dict(layout["transformers"](load_file(path)))
-
-
-def published_of(network: Network) -> list[Published]:
-    """What published weights may fit."""
-    encoders = [e for e in network.encoders.values() if isinstance(e, Encoder)]
-    return [p for e in encoders if (p := e.published()) is not None]
 
 
 def check_tuning(config: TrainConfig, weights: str | None) -> None:

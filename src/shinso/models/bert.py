@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
-from .base import Encoder, Published
+from .base import Encoder, Known, Published
 
 EPSILON = 1e-12  # of the layer norms
 DROPOUT = 0.1
@@ -212,3 +213,36 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith(("embeddings.", "encoder.")) and not name.endswith("position_ids"):
             found[name] = value
     return found
+
+
+# Parameters and FLOPs of 128 tokens, of what the presets are published as.
+SIZES: dict[str, tuple[int, int]] = {
+    "bert-tiny": (4_369_408, 117_440_512), "bert-mini": (11_104_768, 872_415_232),
+    "bert-small": (28_500_992, 3_355_443_200), "bert-medium": (41_110_528, 6_710_886_400),
+    "bert-base": (108_891_648, 22_347_251_712), "bert-large": (334_092_288, 78_920_024_064),
+    "minilm": (22_565_376, 2_868_903_936),
+}  # fmt: skip
+
+
+BERT = ("BERT", "Devlin et al. 2018, arXiv 1810.04805", 2018)
+MINILM = ("MiniLM", "Wang et al. 2020, arXiv 2002.10957", 2020)
+
+
+def known_of(name: str) -> Known:
+    """The line of one preset."""
+    parameters, flops = SIZES.get(name, (0, 0))
+    title, paper, year = MINILM if name == "minilm" else BERT
+    return Known(
+        title=title, paper=paper, year=year, encoders={"text": BertNet}, parameters=parameters, flops=flops,
+        input="128 tokens" if parameters else "", weights="transformers" if parameters else "",
+        settings=frozenset({"width", "depth", "heads"}),
+        reference=partial(reference_of, name) if parameters else None,
+    )  # fmt: skip
+
+
+def reference_of(name: str) -> Published:
+    """A preset as it is published."""
+    return Published(Bert(PRESETS[name]), {"transformers": rename})
+
+
+KNOWN: dict[str, Known] = {name: known_of(name) for name in PRESETS}

@@ -1,20 +1,20 @@
-"""GPT: a text read from left to right, every token with those before it; as in GPT-2, or with later options.
+"""GPT: a text read from left to right, each token with those before it; as in GPT-2, or with later options.
 
-Radford et al., "Language models are unsupervised multitask learners", 2019. The state dict of `Gpt` is that of
-`GPT2Model` of transformers, whose linear layers are stored transposed (`rename` turns them). Options of later
-models, all of them settings: rotary positions (Su et al. 2021, arXiv 2104.09864; `model.positions`), RMSNorm
-(Zhang and Sennrich 2019, arXiv 1910.07467; `model.norm`), normalised queries and keys (Henry et al. 2020,
-arXiv 2010.04245; `model.qk_norm`), fewer heads for keys and values than for queries (Ainslie et al. 2023,
-arXiv 2305.13245; `model.kv_heads`).
+Radford et al., "Language models are unsupervised multitask learners", 2019. The state dict of `Gpt` is that
+of `GPT2Model` of transformers, whose linear layers are stored transposed (`rename` turns them). Options of
+later models, all of them settings: rotary positions (Su et al. 2021, arXiv 2104.09864; `model.positions`),
+RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467; `model.norm`), normalised queries and keys (Henry et al.
+2020, arXiv 2010.04245; `model.qk_norm`), fewer heads for keys and values than for queries (Ainslie et al.
+2023, arXiv 2305.13245; `model.kv_heads`).
 
 | preset | width | layers | heads | parameters | FLOPs of 1,024 tokens |
 |---|---|---|---|---|---|
 | gpt | 128 | 2 | 4 | learned with the texts: 0.5 M and 128 a token | 0.8 G |
 | gpt-modern | 128 | 2 | 4 of 2 | likewise, with all of the options | 0.7 G |
-| gpt2 | 768 | 12 | 12 | 124.4 M | 193 G |
-| gpt2-medium | 1024 | 24 | 16 | 354.8 M | 670 G |
-| gpt2-large | 1280 | 36 | 20 | 774.0 M | 1.55 T |
-| gpt2-xl | 1600 | 48 | 25 | 1,557.6 M | 3.15 T |
+| gpt2 | 768 | 12 | 12 | 124.4 M | 213 G |
+| gpt2-medium | 1024 | 24 | 16 | 354.8 M | 722 G |
+| gpt2-large | 1280 | 36 | 20 | 774.0 M | 1.64 T |
+| gpt2-xl | 1600 | 48 | 25 | 1,557.6 M | 3.34 T |
 
 B rows, N tokens, D width, H heads, C size of a head.
 """
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +33,12 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
-from .base import Encoder, Published
+from .base import Encoder, Known, Published
 
 EPSILON = 1e-5  # of the norms
 DROPOUT = 0.1
 ROTARY_BASE = 10_000.0
+OPTIONS = ("width", "depth", "heads", "positions", "norm", "qk_norm", "kv_heads")  # settings that it obeys
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
 
@@ -194,9 +196,8 @@ class GptNet(Encoder):
 
 def sized(sizes: GptSizes, options: ModelConfig) -> GptSizes:
     """A preset with the sizes and options that the user set."""
-    names = ("width", "depth", "heads", "positions", "norm", "qk_norm", "kv_heads")
     chosen = {
-        name: value for name, value in options.model_dump(include=set(names)).items() if value is not None
+        name: value for name, value in options.model_dump(include=set(OPTIONS)).items() if value is not None
     }
     sizes = replace(sizes, **chosen)
     kv_heads = sizes.kv_heads or sizes.heads
@@ -218,3 +219,29 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue  # the table of tokens again, and masks
         found[name] = value.T.contiguous() if name.endswith(TRANSPOSED) else value
     return found
+
+
+# Parameters and FLOPs of 1,024 tokens, of what the presets are published as.
+SIZES: dict[str, tuple[int, int]] = {
+    "gpt2": (124_439_808, 212_600_881_152), "gpt2-medium": (354_823_168, 721_554_505_728),
+    "gpt2-large": (774_030_080, 1_642_824_990_720), "gpt2-xl": (1_557_611_200, 3_342_021_427_200),
+}  # fmt: skip
+
+
+def known_of(name: str) -> Known:
+    """The line of one preset."""
+    parameters, flops = SIZES.get(name, (0, 0))
+    return Known(
+        title="GPT", paper="Radford et al. 2019", year=2019, encoders={"text": GptNet},
+        parameters=parameters, flops=flops, input="1,024 tokens" if parameters else "",
+        weights="transformers" if parameters else "", settings=frozenset(OPTIONS),
+        reference=partial(reference_of, name) if parameters else None,
+    )  # fmt: skip
+
+
+def reference_of(name: str) -> Published:
+    """A preset as it is published."""
+    return Published(Gpt(PRESETS[name]), {"transformers": rename})
+
+
+KNOWN: dict[str, Known] = {name: known_of(name) for name in PRESETS}

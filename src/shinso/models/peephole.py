@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .recurrent import RecurrentNet, both_ways
+from .base import Known
+from .recurrent import SETTINGS, RecurrentNet, both_ways
 
 PRESETS: dict[str, dict[str, Any]] = {"peephole": {"squash": True}}
 
@@ -86,3 +87,11 @@ class PeepholeLstm(RecurrentNet):
     def make(self, inputs: int, hidden: int, depth: int, dropout: float, *, bidirectional: bool) -> nn.Module:
         """See `RecurrentNet`."""
         return PeepholeRecurrent(inputs, hidden, depth=depth, bidirectional=bidirectional, dropout=dropout)
+
+
+KNOWN: dict[str, Known] = {
+    "peephole": Known(
+        title="LSTM with peepholes", paper="Gers and Schmidhuber, IJCNN 2000", year=2000,
+        encoders={"text": PeepholeLstm, "series": PeepholeLstm}, parameters=0, settings=SETTINGS,
+    )
+}  # fmt: skip

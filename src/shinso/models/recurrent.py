@@ -41,7 +41,7 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
-from .base import Encoder
+from .base import Encoder, Known
 from .ngrams import SPACED, SUBWORDS, UNSPACED, characters, hashed, unspaced
 from .series import TOKENS, within
 
@@ -271,3 +271,20 @@ class Readings(nn.Module):
         x_BTC = F.pad(x_BTC, (0, 0, 0, -x_BTC.shape[1] % self.stride))
         x_BNC = x_BTC.unflatten(1, (-1, self.stride)).flatten(2)
         return self.linear(x_BNC), within(read_BTV.any(-1))[:, :: self.stride]
+
+
+SETTINGS = frozenset({"width", "depth", "bidirectional", "attention"})
+KNOWN: dict[str, Known] = {
+    "rnn": Known(
+        title="Elman network", paper="Elman 1990, Cognitive Science 14", year=1990,
+        encoders={"text": Elman, "series": Elman}, parameters=0, settings=SETTINGS,
+    ),
+    "lstm": Known(
+        title="LSTM", paper="Hochreiter and Schmidhuber 1997; Gers et al. 2000", year=1997,
+        encoders={"text": Lstm, "series": Lstm}, parameters=0, settings=SETTINGS,
+    ),
+    "gru": Known(
+        title="GRU", paper="Cho et al. 2014, arXiv 1406.1078", year=2014,
+        encoders={"text": Gru, "series": Gru}, parameters=0, settings=SETTINGS,
+    ),
+}  # fmt: skip

@@ -1,17 +1,17 @@
 """T5: a Transformer that knows places by their distance, and whose every task is a text to be written.
 
-Raffel et al., "Exploring the limits of transfer learning with a unified text-to-text transformer", JMLR
-2020, arXiv 1910.10683. The state dict of `T5` is that of `T5Model` of transformers, with `gated` that of T5 1.1
-(Shazeer 2020, arXiv 2002.05202). As a reader of texts (`T5Net`) the encoder stands alone: a head that
+Raffel et al., "Exploring the limits of transfer learning with a unified text-to-text transformer", JMLR 21,
+2020, arXiv 1910.10683. The state dict of `T5` is that of `T5Model` of transformers, with `gated` that of
+T5 1.1 (Shazeer 2020, arXiv 2002.05202). As a reader of texts (`T5Net`) the encoder stands alone: a head that
 predicts a column, or the head that writes a text (heads/write.py), takes the decoder's part.
 
-| preset | width | layers | heads of size | inner | parameters | FLOPs of 128 + 128 tokens |
+| preset | width | layers | heads of size | inner | parameters | FLOPs of reading 128 tokens |
 |---|---|---|---|---|---|---|
 | t5 | 128 | 2 | 4 of 32 | 512 | learned with the texts: 0.4 M and 128 a token | 0.1 G |
-| t5-small | 512 | 6 | 8 of 64 | 2048 | 60.5 M | 12 G |
-| t5-base | 768 | 12 | 12 of 64 | 3072 | 222.9 M | 52 G |
-| t5-v1_1-small | 512 | 8 | 6 of 64 | 1024, gated | 44.1 M without the output | 12 G |
-| t5-v1_1-base | 768 | 12 | 12 of 64 | 2048, gated | 222.9 M without the output | 52 G |
+| t5-small | 512 | 6 | 8 of 64 | 2048 | 60.5 M | 5.0 G |
+| t5-base | 768 | 12 | 12 of 64 | 3072 | 222.9 M | 22 G |
+| t5-v1_1-small | 512 | 8 | 6 of 64 | 1024, gated | 60.5 M without the output | 5.0 G |
+| t5-v1_1-base | 768 | 12 | 12 of 64 | 2048, gated | 222.9 M without the output | 22 G |
 
 B rows, N tokens read, T tokens written, D width, H heads, C size of a head, Q queries, K keys.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from ..columns.text import Text
 from ..config import ModelConfig
 from ..features import Features
-from .base import Encoder, Published
+from .base import Encoder, Known, Published
 
 EPSILON = 1e-6
 DROPOUT = 0.1
@@ -280,3 +281,29 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def rename_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As `rename`, without the decoder."""
     return {name: value for name, value in rename(state).items() if not name.startswith("decoder.")}
+
+
+# Parameters, both sides, and FLOPs of 128 tokens read, of what the presets are published as.
+SIZES: dict[str, tuple[int, int]] = {
+    "t5-small": (60_506_624, 5_033_164_800), "t5-base": (222_903_552, 22_347_251_712),
+    "t5-v1_1-small": (60_511_616, 5_033_164_800), "t5-v1_1-base": (222_903_552, 22_347_251_712),
+}  # fmt: skip
+
+
+def known_of(name: str) -> Known:
+    """The line of one preset."""
+    parameters, flops = SIZES.get(name, (0, 0))
+    return Known(
+        title="T5", paper="Raffel et al. 2019, arXiv 1910.10683", year=2019, encoders={"text": T5Net},
+        parameters=parameters, flops=flops, input="128 tokens" if parameters else "",
+        weights="transformers" if parameters else "", settings=frozenset({"width", "depth", "heads"}),
+        reference=partial(reference_of, name) if parameters else None,
+    )  # fmt: skip
+
+
+def reference_of(name: str) -> Published:
+    """The encoder of a preset as it is published."""
+    return Published(T5(PRESETS[name], decoder=False), {"transformers": rename_encoder})
+
+
+KNOWN: dict[str, Known] = {name: known_of(name) for name in PRESETS}

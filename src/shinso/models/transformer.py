@@ -27,7 +27,7 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
-from .base import Encoder
+from .base import Encoder, Known
 
 DROPOUT = 0.1
 
@@ -185,3 +185,12 @@ def sized(sizes: TransformerSizes, options: ModelConfig) -> TransformerSizes:
         raise SettingError(f"model.width must be a multiple of model.heads; received {width} and {heads}.")
     inner = sizes.inner * width // sizes.width
     return replace(sizes, width=width, heads=heads, depth=options.depth or sizes.depth, inner=inner)
+
+
+KNOWN: dict[str, Known] = {
+    name: Known(
+        title="Transformer", paper="Vaswani et al. 2017, arXiv 1706.03762", year=2017,
+        encoders={"text": TransformerNet}, parameters=0, settings=frozenset({"width", "depth", "heads"}),
+    )
+    for name in PRESETS
+}  # fmt: skip
