@@ -273,9 +273,11 @@ def check_html(text: str) -> None:
 # Models ---------------------------------------------------------------------------------------------
 
 # Famous networks that read texts and series, by name and kind; those of images have tests of their own.
-SMALL = ("rnn", "lstm", "gru", "peephole", "transformer", "bert", "gpt", "gpt-modern", "t5")
+NETWORKS = ("rnn", "lstm", "gru", "peephole", "transformer", "bert", "gpt", "gpt-modern", "t5")
 READERS = {name: (kind, made) for name, (kind, made) in MODELS.items()}
-READERS |= {f"{name}/{kind}": (kind, made) for name in SMALL for kind, made in FAMOUS[name].encoders.items()}
+READERS |= {
+    f"{name}/{kind}": (kind, made) for name in NETWORKS for kind, made in FAMOUS[name].encoders.items()
+}
 ENCODERS = {name: kind for name, (kind, _) in READERS.items()}
 EVERY_MODEL = pytest.mark.parametrize("name", sorted(ENCODERS))
 

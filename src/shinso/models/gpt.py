@@ -69,9 +69,16 @@ PRESETS: dict[str, GptSizes] = {
 }
 
 
+class RootMeanSquare(nn.RMSNorm):
+    """RMSNorm in the precision of its weights, whatever autocast gives it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if self.weight is None else x.to(self.weight.dtype))
+
+
 def norm_of(sizes: GptSizes, width: int) -> nn.Module:
     """LayerNorm, or RMSNorm, which keeps the mean."""
-    return nn.RMSNorm(width, EPSILON) if sizes.norm == "rms" else nn.LayerNorm(width, EPSILON)
+    return RootMeanSquare(width, EPSILON) if sizes.norm == "rms" else nn.LayerNorm(width, EPSILON)
 
 
 class Attention(nn.Module):
