@@ -5,7 +5,7 @@
 
 `speed` times forward and backward passes interleaved, one call of each in turn, and gives medians of the
 ratios of each turn: a machine that slows down slows all of them. `accuracy` trains through the command line
-with default effort, in a process of its own, and measures once on test rows that training never saw. DIR holds
+with default effort, in a process of its own, and measures once on test rows that training never saw. DIR has
 the data sets unpacked (sst2/, ucr/). Both add a line for each figure to benchmarks/sequences.jsonl and need
 nobody at hand.
 """

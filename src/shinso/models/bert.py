@@ -32,10 +32,12 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
+from ..layers.masked import Missed
 from .base import Encoder, Known, Published
 
 EPSILON = 1e-12  # of the layer norms
 DROPOUT = 0.1
+MISSED = 0.3  # share of the tokens of a text that are not seen in training, without published weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +179,7 @@ class BertNet(Encoder):
 
     def __init__(self, column: Text, options: ModelConfig) -> None:
         super().__init__(column, options)
+        self.missed = Missed(0.0 if options.weights else MISSED)
         sizes = sized(PRESETS[options.name or "bert"], options)
         sizes = replace(sizes, vocabulary=len(column.tokens))
         self.width, self.positions = sizes.width, sizes.positions
@@ -188,7 +191,7 @@ class BertNet(Encoder):
 
     def forward(self, ids_BN: Tensor) -> Features:
         ids_BN = ids_BN[:, : self.positions].long()
-        mask_BN = ids_BN > 0
+        mask_BN = ids_BN > 0 if self.attended else self.missed(ids_BN > 0)
         nothing_B1 = ~mask_BN.any(1, keepdim=True)  # attention over no token at all is not a number
         return Features(self.bert(ids_BN, mask_BN | nothing_B1), mask_BN)
 

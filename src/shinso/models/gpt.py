@@ -33,10 +33,12 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
+from ..layers.masked import Missed
 from .base import Encoder, Known, Published
 
 EPSILON = 1e-5  # of the norms
 DROPOUT = 0.1
+MISSED = 0.3  # share of the tokens of a text that are not seen in training, without published weights
 ROTARY_BASE = 10_000.0
 OPTIONS = ("width", "depth", "heads", "positions", "norm", "qk_norm", "kv_heads")  # settings that it obeys
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
@@ -186,6 +188,7 @@ class GptNet(Encoder):
 
     def __init__(self, column: Text, options: ModelConfig) -> None:
         super().__init__(column, options)
+        self.missed = Missed(0.0 if options.weights else MISSED)
         sizes = sized(PRESETS[options.name or "gpt"], options)
         self.offset = column.offset
         sizes = replace(sizes, vocabulary=len(column.tokens) - self.offset)
@@ -198,7 +201,8 @@ class GptNet(Encoder):
 
     def forward(self, ids_BN: Tensor) -> Features:
         ids_BN = ids_BN[:, : self.places].long()
-        return Features(self.gpt((ids_BN - self.offset).clamp(min=0)), ids_BN > 0)
+        mask_BN = ids_BN > 0 if self.attended else self.missed(ids_BN > 0)
+        return Features(self.gpt((ids_BN - self.offset).clamp(min=0)), mask_BN)
 
 
 def sized(sizes: GptSizes, options: ModelConfig) -> GptSizes:

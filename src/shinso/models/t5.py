@@ -30,10 +30,12 @@ from torch import Tensor, nn
 from ..columns.text import Text
 from ..config import ModelConfig
 from ..features import Features
+from ..layers.masked import Missed
 from .base import Encoder, Known, Published
 
 EPSILON = 1e-6
 DROPOUT = 0.1
+MISSED = 0.3  # share of the tokens of a text that are not seen in training, without published weights
 BUCKETS, FARTHEST = 32, 128  # of distances
 
 
@@ -238,6 +240,7 @@ class T5Net(Encoder):
 
     def __init__(self, column: Text, options: ModelConfig) -> None:
         super().__init__(column, options)
+        self.missed = Missed(0.0 if options.weights else MISSED)
         sizes = sized(PRESETS[options.name or "t5"], options)
         # Published tables are longer than their tokenizers.
         rows = max(sizes.vocabulary, len(column.tokens)) if column.tokenizer else len(column.tokens)
@@ -251,7 +254,7 @@ class T5Net(Encoder):
 
     def forward(self, ids_BN: Tensor) -> Features:
         ids_BN = ids_BN.long()
-        mask_BN = ids_BN > 0
+        mask_BN = ids_BN > 0 if self.attended else self.missed(ids_BN > 0)
         nothing_B1 = ~mask_BN.any(1, keepdim=True)  # attention over no token at all is not a number
         return Features(self.t5.read(ids_BN, mask_BN | nothing_B1), mask_BN)
 

@@ -27,9 +27,11 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
+from ..layers.masked import Missed
 from .base import Encoder, Known
 
 DROPOUT = 0.1
+MISSED = 0.3  # share of the tokens of a text that are not seen in training, without published weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,7 @@ class TransformerNet(Encoder):
 
     def __init__(self, column: Text, options: ModelConfig) -> None:
         super().__init__(column, options)
+        self.missed = Missed(0.0 if options.weights else MISSED)
         sizes = sized(PRESETS[options.name or "transformer"], options)
         dropout = DROPOUT if options.dropout is None else options.dropout
         self.width = sizes.width
@@ -172,7 +175,7 @@ class TransformerNet(Encoder):
 
     def forward(self, ids_BN: Tensor) -> Features:
         ids_BN = ids_BN.long()
-        mask_BN = ids_BN > 0
+        mask_BN = ids_BN > 0 if self.attended else self.missed(ids_BN > 0)
         x_BND = self.embed(ids_BN) * self.width**0.5 + places(ids_BN.shape[1], self.width, ids_BN.device)
         nothing_B1 = ~mask_BN.any(1, keepdim=True)  # attention over no token at all is not a number
         return Features(self.transformer.read(self.dropout(x_BND), mask_BN | nothing_B1), mask_BN)
