@@ -105,11 +105,19 @@ def generation(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def shallow(facts: Facts) -> Settings:
+    """Networks so small that passes cost little: LeNet, perceptrons."""
+    return {
+        **deep(facts), "train.learning_rate": 1e-2, "train.weight_decay": 1e-3, "train.label_smoothing": 0.0,
+        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 600_000, 8, 60),
+    }  # fmt: skip
+
+
 def deep(facts: Facts) -> Settings:
     """Deep convolutional networks on images: as `images`, with more passes over few rows."""
     return {
         "train.optimizer": "muon", "train.learning_rate": 3e-3, "train.weight_decay": 0.02,
-        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 270_000, 4, 40),
+        "train.batch_size": _batch(facts.rows, 32, 256), "train.epochs": _epochs(facts.rows, 270_000, 4, 40),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
         "train.clip": 1.0,
     }  # fmt: skip
@@ -133,7 +141,9 @@ def tuned(facts: Facts) -> Settings:
 
 
 # What a famous network changes in the recipe of images, by its title; `deep` for those that are not here.
-BY_NETWORK = {"ViT": attention}
+BY_NETWORK = {
+    "ViT": attention, "LeNet": shallow, "Perceptron": shallow, "Multilayer perceptron": shallow,
+}  # fmt: skip
 
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
@@ -156,11 +166,8 @@ def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
     open_sizes: Settings = {"model.width": None, "model.depth": None, "model.dropout": None}
     if any(column.kind in BY_OUTPUT for column in schema.predict) or "image" not in known.encoders:
         return open_sizes
-    return {
-        **open_sizes,
-        **BY_NETWORK.get(known.title, deep)(facts),
-        **(tuned(facts) if model.weights else {}),
-    }
+    recipe = tuned if model.weights else BY_NETWORK.get(known.title, deep)
+    return {**open_sizes, **recipe(facts)}
 
 
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
