@@ -35,14 +35,8 @@ EVERY = pytest.mark.parametrize("name", SMALL)
 
 
 def column(side: int = 28, channels: int = 1) -> Image:
-    return Image(
-        name="photo",
-        height=side,
-        width=side,
-        channels=channels,
-        mean=(0.4,) * channels,
-        std=(0.3,) * channels,
-    )
+    colours = {"mean": (0.4,) * channels, "std": (0.3,) * channels}
+    return Image(name="photo", height=side, width=side, channels=channels, **colours)
 
 
 def reader(name: str, seed: int = 0, side: int = 28, **settings: Any) -> Encoder:
@@ -72,6 +66,8 @@ def test_features_are_finite_and_rows_are_independent(name: str) -> None:
 @EVERY
 def test_every_parameter_learns(name: str) -> None:
     model = reader(name).train()
+    if not list(model.parameters()):
+        return  # the perceptron is the layer of its head
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for parameter in model.parameters():
@@ -201,7 +197,7 @@ def test_settings_that_a_network_does_not_have(settings: dict[str, Any], message
 
 
 def test_pictures_that_are_too_small_name_the_least_size() -> None:
-    with pytest.raises(DataError, match="at least 63 x 63 pixels.*has 28 x 28"):
+    with pytest.raises(DataError, match=r"at least 63 x 63 pixels.*has 28 x 28"):
         reader("alexnet", stem="full")
     with pytest.raises(DataError, match="at least 32 x 32"):
         reader("vit_ti", patch=32)
