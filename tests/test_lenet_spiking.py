@@ -131,7 +131,8 @@ def test_more_current_means_more_spikes() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = SpikingImage(column, ModelConfig(width=16, steps=6))
-    features = net(torch.randint(0, 256, (3, 12, 12, 1), dtype=torch.uint8))
+    with torch.no_grad():
+        features = net(torch.randint(0, 256, (3, 12, 12, 1), dtype=torch.uint8))
     assert features.tokens.shape == (3, 4, 16) and features.tokens.isfinite().all()
     assert all(float(grid.min()) >= 0 and float(grid.max()) <= 1 for grid in features.maps[:-1])
 

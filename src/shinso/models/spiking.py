@@ -4,10 +4,10 @@ Neftci, Mostafa and Zenke, "Surrogate Gradient Learning in Spiking Neural Networ
 with the fast sigmoid of SuperSpike (Zenke and Ganguli 2018, arXiv 1705.11146) as surrogate. For each step t,
 with synaptic input I[t], spikes S[t] and threshold 1:
 
-    U[t] = decay U[t-1] + I[t] - S[t-1],    S[t] = 1 where U[t] > 1, else 0,    dS/dU = 1 / (1 + 10 |U - 1|)^2
+    U[t] = decay U[t-1] + I[t] - S[t-1],  S[t] = 1 where U[t] > 1, else 0,  dS/dU = 1 / (1 + 10 |U - 1|)^2
 
-No gradient passes through the reset. There are no published weights; tests/test_spiking.py compares with
-these equations.
+No gradient passes through the reset. There are no published weights; tests/test_lenet_spiking.py compares
+with these equations.
 
 A picture is shown unchanged at every step (direct encoding); a series is the current of its own steps.
 B rows, T steps, C channels, H, W cells, V variables, N tokens, D width.
