@@ -105,21 +105,29 @@ def generation(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def shallow(facts: Facts) -> Settings:
+    """Networks so small that passes cost little: LeNet, perceptrons."""
+    return {
+        **deep(facts), "train.learning_rate": 1e-2, "train.weight_decay": 1e-3, "train.label_smoothing": 0.0,
+        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 600_000, 8, 60),
+    }  # fmt: skip
+
+
 def deep(facts: Facts) -> Settings:
     """Deep convolutional networks on images: as `images`, with more passes over few rows."""
     return {
         "train.optimizer": "muon", "train.learning_rate": 3e-3, "train.weight_decay": 0.02,
-        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 270_000, 4, 40),
+        "train.batch_size": _batch(facts.rows, 32, 256), "train.epochs": _epochs(facts.rows, 270_000, 4, 40),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
         "train.clip": 1.0,
     }  # fmt: skip
 
 
 def attention(facts: Facts) -> Settings:
-    """Vision transformers from scratch: AdamW, a long warmup, more passes."""
+    """Vision transformers from scratch: more passes and a longer warmup, for they know nothing of images."""
     return {
-        **deep(facts), "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.05,
-        "train.schedule": "cosine", "train.warmup": 0.15, "train.epochs": _epochs(facts.rows, 480_000, 6, 80),
+        **deep(facts), "train.learning_rate": 2e-3, "train.weight_decay": 0.05, "train.schedule": "cosine",
+        "train.warmup": 0.15, "train.epochs": _epochs(facts.rows, 480_000, 6, 80),
     }  # fmt: skip
 
 
@@ -153,7 +161,9 @@ def tuned_text(facts: Facts) -> Settings:
 
 
 # What a famous network changes in the recipe of images, by its title; `deep` for those that are not here.
-BY_NETWORK = {"ViT": attention}
+BY_NETWORK = {
+    "ViT": attention, "LeNet": shallow, "Perceptron": shallow, "Multilayer perceptron": shallow,
+}  # fmt: skip
 RECURRENT = frozenset(
     {"Elman network", "LSTM", "LSTM with peepholes", "GRU"}
 )  # read as other texts and series
@@ -185,13 +195,13 @@ def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
     open_sizes: Settings = {"model.width": None, "model.depth": None, "model.dropout": None}
     if any(column.kind in BY_OUTPUT for column in schema.predict):
         return open_sizes
-    if "image" in known.encoders:
-        recipe = {**BY_NETWORK.get(known.title, deep)(facts), **(tuned(facts) if model.weights else {})}
-    elif "text" in known.encoders and known.title not in RECURRENT:
-        recipe = tuned_text(facts) if model.weights else transformer(facts)
+    if "image" in known.encoders or "scalars" in known.encoders:
+        recipe = tuned if model.weights else BY_NETWORK.get(known.title, deep)
+    elif known.title in RECURRENT:
+        return {}
     else:
-        return {} if known.title in RECURRENT else open_sizes
-    return {**open_sizes, **recipe}
+        recipe = tuned_text if model.weights else transformer
+    return {**open_sizes, **recipe(facts)}
 
 
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:

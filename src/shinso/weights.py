@@ -251,7 +251,8 @@ def nearest(state: Mapping[str, Tensor], name: str) -> str:
         wanted = shapes(published.module)
         _, renamed = closest(published, state, wanted)
         fits = sum(key in renamed and renamed[key].shape == wanted[key] for key in wanted)
-        found = fits / max(len(wanted), len(renamed) - 2)
+        theirs = [k for k in renamed if k not in published.classifier and not SPARE.fullmatch(k)]
+        found = fits / max(len(wanted), len(theirs))
         if found > share:
             best, share = preset, found
     if share < 0.5:

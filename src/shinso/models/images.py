@@ -72,7 +72,9 @@ class ImageEncoder(Encoder):
             tokens_BND = tokens_BND[:, :1]
         return Features.of(tokens_BND, maps=maps)
 
-    def published(self) -> Published:
+    def published(self) -> Published | None:
+        if not self.family.layouts:
+            return None
         fit = dict if not isinstance(self.body, vit.VisionTransformer) else self._fit
         last = self.body.last
         return Published(self.body, self.family.layouts, (f"{last}.weight", f"{last}.bias"), fit)

@@ -1,6 +1,6 @@
 """LeNet-5 (LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition",
 Proceedings of the IEEE 86, 1998), layer by layer as in section II.B. There are no published weights;
-tests/test_lenet.py compares with the paper's equations.
+tests/test_lenet_spiking.py compares with the paper's equations.
 
 Subsampling has a coefficient and a bias for each map, the second convolution sees some of the maps only
 (Table I), and everything passes through 1.7159 tanh(2/3 x). The output differs: the paper compares with drawn

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import SettingError
+from ..layers.convolution import Conv3x3
 from .base import Architecture, Backbone, Family, Reading, Size, chosen, same
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 Stem = Literal["full", "half", "small"]
 BOTTLENECK_FROM = 50  # layers
-FULL_FROM, HALF_FROM = 128, 48  # pixels from which the stem divides the grid by 4, by 2
+FULL_FROM, HALF_FROM = 128, 24  # pixels from which the stem divides the grid by 4, by 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +59,10 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, width: int, stride: int, *, residual: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.conv1 = Conv3x3(inputs, width, stride)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.conv2 = Conv3x3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = shortcut(inputs, width, stride) if residual else None
         self.residual = residual
@@ -83,7 +84,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.conv2 = Conv3x3(width, width, stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)

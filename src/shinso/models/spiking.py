@@ -4,9 +4,10 @@ Neftci, Mostafa and Zenke, "Surrogate Gradient Learning in Spiking Neural Networ
 with the fast sigmoid of SuperSpike (Zenke and Ganguli 2018, arXiv 1705.11146) as surrogate. For each step t,
 with synaptic input I[t], spikes S[t] and threshold 1:
 
-    U[t] = decay U[t-1] + I[t] - S[t-1],    S[t] = 1 where U[t] > 1, else 0,    dS/dU = 1 / (1 + 10 |U - 1|)^2
+    U[t] = decay U[t-1] + I[t] - S[t-1],  S[t] = 1 where U[t] > 1, else 0,  dS/dU = 1 / (1 + 10 |U - 1|)^2
 
-There are no published weights; tests/test_spiking.py compares with these equations.
+No gradient passes through the reset. There are no published weights; tests/test_lenet_spiking.py compares
+with these equations.
 
 A picture is shown unchanged at every step (direct encoding); a series is the current of its own steps.
 B rows, T steps, C channels, H, W cells, V variables, N tokens, D width.
@@ -60,7 +61,7 @@ class LeakyIntegrateAndFire(nn.Module):
         spike = torch.zeros_like(current[0])
         spikes, potentials = [], []
         for now in current:
-            potential = decay * potential + now - spike * THRESHOLD
+            potential = decay * potential + now - spike.detach() * THRESHOLD
             spike = Spike.apply(potential - THRESHOLD)
             spikes.append(spike)
             potentials.append(potential)
@@ -142,7 +143,8 @@ class SpikingSeries(Encoder):
         potential = spike = torch.zeros_like(current_TBD[0])
         seen = []
         for now in current_TBD:
-            potential = decay * potential + now + spike @ weight_DD.T.to(spike.dtype) - spike * THRESHOLD
+            heard = spike @ weight_DD.T.to(spike.dtype)
+            potential = decay * potential + now + heard - spike.detach() * THRESHOLD
             spike = Spike.apply(potential - THRESHOLD)
             seen.append(spike + 0.1 * potential)
         return torch.stack(seen)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import SettingError
+from ..layers.convolution import Conv3x3
 from .base import Architecture, Backbone, Family, Reading, Size, chosen, same
 
 COUNTS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions
@@ -64,7 +65,7 @@ class VGG(Backbone):
         inputs = config.channels
         for width, count in zip(WIDTHS, COUNTS[config.depth], strict=True):
             for _ in range(count):
-                layers += [nn.Conv2d(inputs, width, 3, padding=1)]
+                layers += [Conv3x3(inputs, width, bias=True)]
                 layers += [nn.BatchNorm2d(width)] if config.norm else []
                 layers += [nn.ReLU()]
                 inputs = width

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import SettingError
+from ..layers.selfattention import attend
 from .base import Architecture, Backbone, Family, Input, Reading, Size, chosen
 
 HEAD = 64  # channels of an attention head
@@ -95,8 +96,7 @@ class EncoderBlock(nn.Module):
         self.mlp = MLP(width, dropout)
 
     def forward(self, x_BND: Tensor) -> Tensor:
-        y_BND = self.ln_1(x_BND)
-        x_BND = x_BND + self.dropout(self.self_attention(y_BND, y_BND, y_BND, need_weights=False)[0])
+        x_BND = x_BND + self.dropout(attend(self.self_attention, self.ln_1(x_BND)))
         out: Tensor = x_BND + self.mlp(self.ln_2(x_BND))
         return out
 
