@@ -37,6 +37,7 @@ from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
 from .pretrained import begin, check, same_file, suited
 from .randomness import private_randomness
+from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
@@ -46,6 +47,7 @@ from .weights import Pretrained, open_weights
 
 LEAST_RESERVE = 1.5  # seconds kept for writing the run when there is a time limit
 EVALUATION_BATCH = 4  # times the training batch
+LEAST_CHECKS, MOST_CHECKS = 3, 10  # validations of a short training
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,32 @@ def train(
             return complete(
                 Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds}, weights)
             )
+
+
+def find_rate(
+    source: Source, question: Question, config: RunConfig, steps: int, console: Console
+) -> RangeTest:
+    """A learning-rate range test of the network that `train` would train, on its training rows."""
+    plan = make_plan(config.train)
+    with applied(plan):
+        weights = open_weights(config.model)
+        prepared = windowed_and_prepared(Table.read(source, config.data), question, config, console, weights)
+        config = resolve(config, prepared.schema, facts(prepared))
+        assert config.train.batch_size is not None
+        smoothing = config.train.label_smoothing or 0.0
+        options = HeadOptions(label_smoothing=smoothing, loss=config.train.loss or "")
+        with private_randomness(config.seed, "weights"):
+            network = Network(
+                prepared.schema, config.model, {c.name: options for c in prepared.schema.predict}
+            ).to(plan.device)
+        check_tuning(config.train, config.model.weights)
+        if weights is not None:
+            begin(network, config, weights, console)
+        loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+        return range_test(
+            network, loader, objective(network, prepared, config), config.train, plan,
+            steps=steps, seed=config.seed, rates=tune(network, config.train, config.seed).rates,
+        )  # fmt: skip
 
 
 def resume(path: Path, source: Source | None, console: Console, allow: tuple[str, ...] = ()) -> RunDirectory:
@@ -205,14 +233,17 @@ def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitte
     loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
     checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
     truths = truths_of(prepared, prepared.split.validation)
+    # To validate a row costs a third of training on it; all validations may cost a tenth of the training.
+    trained = 3 * len(prepared.split.train) * (config.train.epochs or 1)
+    checks = round(0.1 * trained / max(1, len(prepared.split.validation)))
 
     def score() -> tuple[float, dict[str, Any]]:
         return validation_score(network, prepared.schema, checking, job.plan, config.seed, truths)
 
     return fit(
         network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
-        score=score if len(prepared.split.validation) else None, seed=config.seed,
-        rates=tuning.rates, stage=tuning.stage,
+        score=score if len(prepared.split.validation) else None, seed=config.seed, rates=tuning.rates,
+        checks=max(LEAST_CHECKS, min(MOST_CHECKS, checks)), stage=tuning.stage,
     )  # fmt: skip
 
 
