@@ -27,6 +27,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "report": api.report,
     "compare": api.compare,
     "samples": api.samples,
+    "models": api.models,
     "settings": api.settings,
     "machine": api.machine,
     "find-rate": api.find_rate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from . import catalogue
 from .reporting.terminal import summary_lines
 from .schema import display_width, pad
 from .writing import to_csv
@@ -67,6 +68,7 @@ PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "predict": _answers,
     "evaluate": summary_lines,
     "settings": _settings,
+    "models": catalogue.lines,
     "compare": _comparison,
     "machine": _machine,
     "find-rate": _rates,
