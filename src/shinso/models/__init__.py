@@ -14,6 +14,7 @@ from ..errors import DataError, SettingError, did_you_mean
 from . import images, mlp, spiking
 from .audio import AudioNet
 from .base import Encoder, Known
+from .hub import HubEncoder, from_hub
 from .images import PlainEncoder
 from .ngrams import NgramNet
 from .residual import ResidualNet
@@ -44,7 +45,9 @@ __all__ = ["DEFAULTS", "FAMOUS", "MODELS", "Encoder", "Scalars", "encoder_for", 
 
 def encoder_for(column: Column, options: ModelConfig, *, pooled: bool = True) -> Encoder:
     """The encoder that reads one column: the one named in the settings, else the default of its kind."""
-    if options.name and ":" in options.name:
+    if options.name and from_hub(options.name):
+        encoder: Encoder = HubEncoder(column, options)
+    elif options.name and ":" in options.name:
         encoder = _user_encoder(options.name, column, options)
     else:
         encoder = _named(column, column.kind, options, pooled=pooled)
