@@ -20,7 +20,7 @@ from shinso.config import ModelConfig
 from shinso.errors import DataError, ShinsoError
 from shinso.features import Features
 from shinso.heads import HEADS
-from shinso.models import MODELS, Encoder
+from shinso.models import FAMOUS, MODELS, Encoder
 from shinso.network import Network
 from shinso.schema import Schema
 
@@ -272,7 +272,13 @@ def check_html(text: str) -> None:
 
 # Models ---------------------------------------------------------------------------------------------
 
-ENCODERS = {name: kind for name, (kind, _) in MODELS.items()}
+# Famous networks that read texts and series, by name and kind; those of images have tests of their own.
+NETWORKS = ("rnn", "lstm", "gru", "peephole", "transformer", "bert", "gpt", "gpt-modern", "t5")
+READERS = {name: (kind, made) for name, (kind, made) in MODELS.items()}
+READERS |= {
+    f"{name}/{kind}": (kind, made) for name in NETWORKS for kind, made in FAMOUS[name].encoders.items()
+}
+ENCODERS = {name: kind for name, (kind, _) in READERS.items()}
 EVERY_MODEL = pytest.mark.parametrize("name", sorted(ENCODERS))
 
 
@@ -280,8 +286,9 @@ def encoder(name: str, seed: int = 0, options: ModelConfig = OPTIONS) -> Encoder
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if ENCODERS[name] == "scalars":
-            return MODELS[name][1](scalar_columns(), options)
-        return MODELS[name][1](fitted(ENCODERS[name]), options)
+            return READERS[name][1](scalar_columns(), options)
+        preset = options.model_copy(update={"name": name.partition("/")[0]})
+        return READERS[name][1](fitted(ENCODERS[name]), preset)
 
 
 def idle(model: torch.nn.Module, prefix: str) -> list[str]:

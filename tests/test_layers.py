@@ -18,7 +18,7 @@ IDS = pytest.mark.parametrize("path", FILES, ids=NAMES)
 
 # From the bottom up. A module may import from lower layers and from its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "console", "files", "intervals"),
+    ("version", "errors", "config", "console", "files", "intervals", "memory"),
     ("columns",),
     ("data", "schema", "forecasting"),
     ("features", "layers", "augment", "ngrams"),  # torch starts here
@@ -31,8 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "optim",
         "randomness",
         "recipes",
+        "transfer",
         "weights",
         "loop",
+        "rates",
         "checkpoints",
         "calibration",
     ),

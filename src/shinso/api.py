@@ -73,6 +73,7 @@ def train(
     effort: str = "balanced",
     minutes: float | None = None,
     seed: int = 0,
+    tune: str | None = None,
     settings: Mapping[str, Any] | None = None,
     past: int | None = None,
     ahead: int | None = None,
@@ -93,6 +94,7 @@ def train(
         effort: quick, balanced or best: how much time may be spent for accuracy.
         minutes: Hard limit of the whole run; a complete, evaluated run is left in time.
         seed: Seeds the split, the weights and the order; same seed, same machine, same bits.
+        tune: How published weights are tuned: head, gradual, all or lora.
         settings: Any declared setting, as in train.learning_rate=3e-3 (`shinso settings` lists them).
         past: For forecasting: readings that a forecast looks back on.
         ahead: For forecasting: readings to predict.
@@ -111,7 +113,8 @@ def train(
         _work("verbs").train(
             data, predict=_names(predict), given=None if given is None else _names(given),
             types=dict(types or {}),
-            settings=_settings(effort, minutes, seed, _model(model, weights, settings)), window=(past, ahead),
+            settings=_settings(effort, minutes, seed, _model(model, weights, tune, settings)),
+            window=(past, ahead),
             out=out, resume=resume, allow=tuple(allow), quiet=quiet,
         ),
         allow=allow,
@@ -205,6 +208,50 @@ def settings() -> dict[str, dict[str, Any]]:
     }
 
 
+def machine(*, threads: int | None = None) -> dict[str, Any]:
+    """Show what this machine can do, as measured, and the plan that a training here begins with.
+
+    Args:
+        threads: Threads to measure with; all cores that the process may use by default.
+    """
+    found: dict[str, Any] = _work("verbs").machine(threads)
+    return found
+
+
+def find_rate(
+    data: Data,
+    *,
+    predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    steps: int = 100,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Find a learning rate: raise it step by step from far too small, and see where the loss falls fastest.
+
+    Args:
+        data: Table, folder of images, zip, database, or (in Python) a frame or dict of lists.
+        predict: Column to predict; several with commas. A folder of images predicts its labels.
+        given: Columns to predict from; all others by default.
+        types: Types of columns where the inferred one is wrong, as in caption=text.
+        seed: Seeds the split, the weights and the order.
+        settings: Any declared setting, as in train.optimizer=sgd (`shinso settings` lists them).
+        steps: Steps of the test, at most; it ends early where the loss explodes.
+        quiet: Say nothing on stderr.
+
+    Returns:
+        The rates and smoothed losses, the rate to set, and the one where the loss was least.
+    """
+    found: dict[str, Any] = _work("verbs").find_rate(
+        data, predict=_names(predict), given=None if given is None else _names(given),
+        types=dict(types or {}), settings=_settings("balanced", None, seed, settings), steps=steps,
+        quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
 def _work(module: str) -> Any:
     return import_module(f"shinso.{module}")
 
@@ -224,9 +271,11 @@ def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _model(
-    model: str | None, weights: str | Path | None, settings: Mapping[str, Any] | None
+    model: str | None, weights: str | Path | None, tune: str | None, settings: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    named = {"model.name": model, "model.weights": None if weights is None else str(weights)}
+    named = {
+        "model.name": model, "model.weights": None if weights is None else str(weights), "train.tune": tune,
+    }  # fmt: skip
     return {name: value for name, value in named.items() if value is not None} | dict(settings or {})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ class Network(nn.Module):
         must_read(schema.given, options)
         scalars = tuple(c for c in schema.given if c.scalar)
         others = tuple(c for c in schema.given if not c.scalar)
+        self.resting: tuple[nn.Module, ...] = ()  # modules that stay in evaluation mode
         self.sources = [c.name for c in others]
         self.reads_scalars = bool(scalars)
         encoders: list[Encoder] = [scalars_for(scalars, options)] if scalars else []
@@ -55,6 +57,13 @@ class Network(nn.Module):
                 for i, c in enumerate(schema.predict)
             }
         )
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002
+        """As of every module; but what rests keeps its statistics and drops nothing."""
+        super().train(mode)
+        for module in self.resting:
+            module.eval()
+        return self
 
     def features(self, batch: Batch, rows: int) -> Features:
         """What the encoders and the fuser make of the given columns of `batch`."""

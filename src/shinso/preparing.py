@@ -92,7 +92,7 @@ def prepare(
     parts = parted(table, config, stratify, rows)
     notes = (*table.notes, *looked.notes, *parts.notes)
     if schema is None:
-        schema = fit_schema(table, kinds, given, predict, parts.train, config.data)
+        schema = fit_schema(table, kinds, given, predict, parts.train, reading(config))
         schema = schema if suit is None else suit(schema)
     describe(table, schema, parts, notes, console)
     check_targets(table, schema, parts.train)
@@ -147,10 +147,19 @@ def fit_schema(
     """Columns that learned from training rows only."""
     rows = spread(train, MOST_FITTED)
 
-    def side(names: Sequence[str]) -> tuple[Column, ...]:
+    def side(names: Sequence[str], options: DataConfig) -> tuple[Column, ...]:
         return tuple(fit_column(name, kinds[name], table.values(name, rows), options) for name in names)
 
-    return Schema(side(given), side(predict))
+    learned = options.model_copy(update={"tokenizer": None})  # what is written has tokens of its own
+    return Schema(side(given, options), side(predict, learned))
+
+
+def reading(config: RunConfig) -> DataConfig:
+    """How columns are read: texts with the tokenizer of the published weights, where there are any."""
+    data, weights = config.data, config.model.weights
+    if data.tokenizer or not weights:
+        return data
+    return data.model_copy(update={"tokenizer": weights})
 
 
 def spread(rows: Rows, most: int) -> Rows:

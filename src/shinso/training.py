@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .augment import augment
@@ -23,9 +24,10 @@ from .data.table import Table
 from .data.tabular import Tabular
 from .errors import RunError
 from .evaluation import validation_score
-from .files import sync_folder
+from .files import sync_folder, write_atomic
 from .finishing import finish, truths_of
 from .forecasting import Window
+from .frozen import precomputed
 from .heads import HeadOptions
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
@@ -36,14 +38,17 @@ from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
 from .pretrained import begin, check, same_file, suited
 from .randomness import private_randomness
+from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
 from .schema import Schema
+from .transfer import Tuning, check_tuning, tune
 from .weights import Pretrained, open_weights
 
 LEAST_RESERVE = 1.5  # seconds kept for writing the run when there is a time limit
 EVALUATION_BATCH = 4  # times the training batch
+LEAST_CHECKS, MOST_CHECKS = 3, 10  # validations of a short training
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,32 @@ def train(
             )
 
 
+def find_rate(
+    source: Source, question: Question, config: RunConfig, steps: int, console: Console
+) -> RangeTest:
+    """A learning-rate range test of the network that `train` would train, on its training rows."""
+    plan = make_plan(config.train)
+    with applied(plan):
+        weights = open_weights(config.model)
+        prepared = windowed_and_prepared(Table.read(source, config.data), question, config, console, weights)
+        config = resolve(config, prepared.schema, facts(prepared))
+        assert config.train.batch_size is not None
+        smoothing = config.train.label_smoothing or 0.0
+        options = HeadOptions(label_smoothing=smoothing, loss=config.train.loss or "")
+        with private_randomness(config.seed, "weights"):
+            network = Network(
+                prepared.schema, config.model, {c.name: options for c in prepared.schema.predict}
+            ).to(plan.device)
+        check_tuning(config.train, config.model.weights)
+        if weights is not None:
+            begin(network, config, weights, console)
+        loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+        return range_test(
+            network, loader, objective(network, prepared, config), config.train, plan,
+            steps=steps, seed=config.seed, rates=tune(network, config.train, config.seed).rates,
+        )  # fmt: skip
+
+
 def resume(path: Path, source: Source | None, console: Console, allow: tuple[str, ...] = ()) -> RunDirectory:
     """Go on with an interrupted run, to the same bits as if it had never stopped."""
     run = RunDirectory(path, allow=allow)
@@ -123,6 +154,7 @@ def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
     config = job.run.config
     network = begun(job).to(job.plan.device)
+    tuning = tune(network, config.train, config.seed)
     job = replace(job, plan=settled(job, network))
     parameters = sum(p.numel() for p in network.parameters())
     job.console.say(
@@ -134,7 +166,8 @@ def complete(job: Job) -> RunDirectory:
             job.run, job.console, advance, deadline=job.deadline, reserve=lambda: reserve(job, keeper)
         )
         with keeper.catching_signals():
-            fitted = fit_network(job, network, keeper)
+            fitted = fit_network(job, network, keeper, tuning)
+    tuning.finish()
     job.seconds["train"] = keeper.seconds()
     job.seconds["checkpoints"] = keeper.saving
     progress = fitted.progress
@@ -150,14 +183,22 @@ def complete(job: Job) -> RunDirectory:
 
 
 def begun(job: Job) -> Network:
-    """The network before its first step: with published weights, unless a checkpoint brings newer ones."""
-    network = job.run.build_network()
-    if job.run.config.model.weights is None or any(job.run.path.glob("checkpoints/*.checkpoint")):
+    """The network before its first step, with published weights where they were given.
+
+    It is kept beside the checkpoints, which need not hold what rests.
+    """
+    network, kept = job.run.build_network(), job.run.path / "checkpoints" / "initial.safetensors"
+    if job.run.config.model.weights is None:
+        return network
+    if kept.is_file():
+        network.load_state_dict(load_file(kept))
         return network
     weights = job.weights or open_weights(job.run.config.model)
     assert weights is not None
     same_file(job.run.data["weights"], weights)
     begin(network, job.run.config, weights, job.console)
+    kept.parent.mkdir(exist_ok=True)
+    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
     return network
 
 
@@ -182,33 +223,46 @@ def settled(job: Job, network: Network) -> Plan:
     return plan
 
 
-def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
-    """Run the loop on the network of a run."""
+def fit_network(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
+    """Run the loop on the network of a run; features that never change are computed first."""
+    with precomputed(network, job.prepared, job.run.config, job.plan, job.console) as prepared:
+        return _fit(replace(job, prepared=prepared), network, keeper, tuning)
+
+
+def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
     config, prepared = job.run.config, job.prepared
     assert config.train.batch_size is not None
     loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
     checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
     truths = truths_of(prepared, prepared.split.validation)
+    # To validate a row costs a third of training on it; all validations may cost a tenth of the training.
+    trained = 3 * len(prepared.split.train) * (config.train.epochs or 1)
+    checks = round(0.1 * trained / max(1, len(prepared.split.validation)))
 
     def score() -> tuple[float, dict[str, Any]]:
         return validation_score(network, prepared.schema, checking, job.plan, config.seed, truths)
 
     return fit(
-        network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
-        score=score if len(prepared.split.validation) else None, seed=config.seed, rates=network.rates(),
+        network, loader, objective(network, prepared, config, compiled=job.plan.compiled), config.train,
+        job.plan, keeper=keeper,
+        score=score if len(prepared.split.validation) else None, seed=config.seed, rates=tuning.rates,
+        checks=max(LEAST_CHECKS, min(MOST_CHECKS, checks)), stage=tuning.stage,
     )  # fmt: skip
 
 
-def objective(network: Network, prepared: Prepared, config: RunConfig) -> Objective:
+def objective(
+    network: Network, prepared: Prepared, config: RunConfig, *, compiled: bool = False
+) -> Objective:
     """The losses of the network, on batches whose images are augmented where they are not predicted."""
     predicts_pixels = any(c.kind in ("image", "mask", "boxes") for c in prepared.schema.predict)
     names = [c.name for c in prepared.schema.given if c.kind == "image"]
     change = augment(config.train.augment or "none")
+    measured = torch.compile(network.losses) if compiled else network.losses
 
     def losses(batch: Batch, rows: int) -> Any:
         if network.training and names and not predicts_pixels:
             batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
-        return network.losses(batch, rows)
+        return measured(batch, rows)
 
     return losses
 
@@ -258,6 +312,7 @@ def check_network(schema: Schema, config: RunConfig, weights: Pretrained | None 
     """Find mistakes in the settings of the model, its weights and the augmentation before anything is
     written."""
     augment(config.train.augment or "none")
+    check_tuning(config.train, config.model.weights)
     with torch.device("meta"):
         network = Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}

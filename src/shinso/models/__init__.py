@@ -11,7 +11,7 @@ from torch import nn
 from ..columns import Column
 from ..config import ModelConfig
 from ..errors import DataError, SettingError, did_you_mean
-from . import images, mlp, spiking
+from . import bert, gpt, images, mlp, peephole, recurrent, spiking, t5, transformer
 from .audio import AudioNet
 from .base import Encoder, Known
 from .hub import HubEncoder, from_hub
@@ -33,7 +33,10 @@ MODELS: dict[str, tuple[str, type[Encoder]]] = {
 }
 
 # The famous networks, by preset name.
-FAMOUS: dict[str, Known] = {**mlp.KNOWN, **images.KNOWN, **spiking.KNOWN}
+FAMOUS: dict[str, Known] = {
+    **mlp.KNOWN, **images.KNOWN, **spiking.KNOWN,
+    **recurrent.KNOWN, **peephole.KNOWN, **transformer.KNOWN, **bert.KNOWN, **gpt.KNOWN, **t5.KNOWN,
+}  # fmt: skip
 
 DEFAULTS: dict[str, str] = {"image": "residual", "text": "ngrams", "series": "series", "audio": "audio"}
 # What is read for heads that attend to tokens (text, series, images) instead of pooling them.
