@@ -66,6 +66,7 @@ class ModelConfig(Config):
         None, "Encoder preset, or my_module:MyEncoder; by kind of input when not given."
     )
     weights: str | None = option(None, "File of published weights to begin with (.safetensors, .bin, .pth).")
+    hub: str | None = option(None, "Configuration of a hub model, as JSON; training fills it in.")
     width: int | None = option(None, "Size of every token.", low=4, high=8192, search=(64, 512), log=True)
     depth: int | None = option(None, "Number of blocks.", low=1, high=200, search=(1, 6))
     dropout: float | None = option(

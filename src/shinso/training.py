@@ -32,6 +32,7 @@ from .heads import HeadOptions
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
 from .machine import versions
+from .models.hub import configuration
 from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
@@ -78,6 +79,7 @@ def train(
         reading = time.perf_counter()
         table = Table.read(source, config.data)
         reading = time.perf_counter() - reading
+        config = with_hub(config)
         weights = open_weights(config.model)
         prepared = windowed_and_prepared(table, question, config, console, weights)
         config = resolve(config, prepared.schema, facts(prepared))
@@ -284,6 +286,12 @@ def facts(prepared: Prepared) -> Facts:
         any(c.kind == "number" for c in prepared.schema.predict),
         len(prepared.split.validation),
     )
+
+
+def with_hub(config: RunConfig) -> RunConfig:
+    """The settings with the configuration, and the weights beside it, of the hub model that they name."""
+    found = configuration(config.model)
+    return config.override({f"model.{name}": value for name, value in found.items()})
 
 
 def windowed_and_prepared(

@@ -14,6 +14,7 @@ from ..errors import DataError, SettingError, did_you_mean
 from . import bert, gpt, images, mlp, peephole, recurrent, spiking, t5, transformer
 from .audio import AudioNet
 from .base import Encoder, Known
+from .hub import HubEncoder, from_hub
 from .images import PlainEncoder
 from .ngrams import NgramNet
 from .residual import ResidualNet
@@ -53,7 +54,9 @@ def encoder_for(
     column: Column, options: ModelConfig, *, pooled: bool = True, forecasts: bool = False
 ) -> Encoder:
     """The encoder that reads one column: the one named in the settings, else the default of its kind."""
-    if options.name and ":" in options.name:
+    if options.name and from_hub(options.name):
+        encoder: Encoder = HubEncoder(column, options)
+    elif options.name and ":" in options.name:
         encoder = _user_encoder(options.name, column, options)
     else:
         defaults = DEFAULTS if pooled else {**DEFAULTS, **(FORECASTS if forecasts else SEQUENCES)}
