@@ -176,6 +176,35 @@ def compare(a: Run | str | Path, b: Run | str | Path) -> dict[str, Any]:
     return found
 
 
+def audit(
+    data: Data, *, predict: str | Sequence[str] | None = None, given: str | Sequence[str] | None = None,
+    test: Data = None, types: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None,
+    only: str | Sequence[str] | None = None, fix: str | Path | None = None, report: str | Path | None = None,
+    out: str | Path | None = None, quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Look for what would make a model's figures untrue: copies, leaks, shifts, wrong labels, and more.
+
+    Args:
+        data: Table, folder of images, zip, database, or (in Python) a frame or dict of lists.
+        predict: Column that is to be predicted. A folder of images predicts its labels.
+        given: Columns to predict from; all others by default.
+        test: File with the test rows, where they are not in data.
+        types: Types of columns where the inferred one is wrong, as in caption=text.
+        settings: Any declared setting, as in data.group=patient.
+        only: Checks to run, with commas; all by default.
+        fix: File or folder for a cleaned copy; a log of what was left out is written beside it.
+        report: HTML file to write the findings to.
+        out: JSON file to write the findings to.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("auditing").audit_data(
+        data, predict=_names(predict), given=None if given is None else _names(given), test=test,
+        types=dict(types or {}), settings=dict(settings or {}), only=_names(only), fix=fix, report=report,
+        out=out, quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
 def samples(name: str, *, out: str | Path | None = None) -> Path:
     """Write a small data set to try things on: digits, iris, wine, breast_cancer or diabetes.
 

@@ -25,6 +25,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "evaluate": api.evaluate,
     "report": api.report,
     "compare": api.compare,
+    "audit": api.audit,
     "samples": api.samples,
     "settings": api.settings,
 }

@@ -42,6 +42,9 @@ class DataConfig(Config):
     bad_rows: float = option(
         0.05, "Largest share of unreadable rows that training tolerates.", low=0.0, high=1.0
     )
+    audit: bool = option(
+        default=True, help="Look for copies, leaks and shifts before training (a few seconds)."
+    )
     header: Literal["auto", "yes", "no"] = option(
         "auto", "Whether the first line of a CSV names the columns."
     )

@@ -15,6 +15,7 @@ from .columns import Column, Values
 from .columns.base import missing_mask
 from .config import DataConfig, RunConfig, changed_settings
 from .console import Console
+from .data.audit import notes_of, quick_audit
 from .data.cache import Store, encode_table
 from .data.clean import Examination, examine
 from .data.loader import Loader, Rows
@@ -55,6 +56,7 @@ class Prepared:
     seconds: dict[str, float]
     window: Window | None = None  # of a forecast
     chosen: tuple[str, ...] = ()  # settings that the user set
+    audit: dict[str, Any] | None = None  # what the quick audit found
 
     def loader(self, rows: Rows, batch_size: int, seed: int = 0, *, targets: bool = True) -> Loader:
         """Batches of some of the rows."""
@@ -88,7 +90,10 @@ def prepare(
     )
     stratify = table.values(predict[0], rows) if kinds[predict[0]] == "category" else None
     parts = parted(table, config, stratify, rows)
-    notes = (*table.notes, *looked.notes, *parts.notes)
+    audited = None
+    if schema is None and config.data.audit:
+        audited = quick_audit(table, parts, {name: kinds[name] for name in (*given, predict[0])}, config)
+    notes = (*table.notes, *looked.notes, *parts.notes, *notes_of(audited))
     if schema is None:
         schema = fit_schema(table, kinds, given, predict, parts.train, config.data)
     describe(table, schema, parts, notes, console)
@@ -109,7 +114,7 @@ def prepare(
     seconds = {"prepare": fitted - started, "encode": time.perf_counter() - fitted}
     quarantine = (*table.quarantine, *looked.quarantine, *bad)
     chosen = tuple(changed_settings(config))
-    return Prepared(table, schema, parts, store, notes, quarantine, seconds, window, chosen)
+    return Prepared(table, schema, parts, store, notes, quarantine, seconds, window, chosen, audited)
 
 
 def looked_at(table: Tabular, predict: Sequence[str], given: Sequence[str]) -> Examination:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .reporting.audit_page import lines as audit_lines
 from .reporting.terminal import summary_lines
 from .schema import display_width, pad
 from .writing import to_csv
@@ -32,6 +33,7 @@ def _comparison(result: dict[str, Any]) -> list[str]:
 
 
 PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
+    "audit": audit_lines,
     "predict": _answers,
     "evaluate": summary_lines,
     "settings": _settings,

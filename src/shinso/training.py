@@ -222,6 +222,8 @@ def start(path: Path, prepared: Prepared, config: RunConfig, source: Source, pla
         run.write_json("schema.json", prepared.schema.to_dict())
         run.write_json("data.json", described(prepared, config, source))
         run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
+        if prepared.audit is not None:
+            run.write_json("audit.json", prepared.audit)
         run.write_json("environment.json", {"created": now(), **environment(plan)})
         must_be_new(path)
         draft.replace(path)

@@ -5,12 +5,15 @@ n = rows, F = features. Nothing here knows torch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
 from ..columns.base import Column, Values, missing_mask
 from ..ngrams import Bag
@@ -145,3 +148,10 @@ BLOCKS: dict[str, Callable[[Column, Values], Block]] = {
     "number": _number_block, "datetime": _number_block, "category": _category_block, "text": _text_block,
     "image": _image_block,
 }  # fmt: skip
+
+
+def straight(features_nF: Any, labels_n: Array, steps: int = 30) -> LogisticRegression:
+    """Logistic regression after a few steps: good enough to look at data with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(max_iter=steps).fit(features_nF, labels_n)
