@@ -17,8 +17,8 @@ from shinso.config import TrainConfig
 from shinso.errors import ShinsoError
 from shinso.heads import Loss
 from shinso.loop import Batch, backward, fit
-from shinso.machine import Plan
 from shinso.optim import Muon, Optimizer, learning_rate, orthogonalise
+from shinso.plan import Plan
 
 FP32 = Plan("cpu", "fp32", 1)
 BF16 = Plan("cpu", "bf16", 1)

@@ -115,14 +115,16 @@ def train(
 
 
 def predict(
-    run: Run | str | Path, data: Data, *, out: str | Path | None = None, allow: Sequence[str] = (),
-    quiet: bool = False,
+    run: Run | str | Path, data: Data, *, coverage: float | None = None, abstain: bool = False,
+    out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
 ) -> dict[str, list[Any]]:  # fmt: skip
     """Predict for every row of data: key, predicted column, probabilities or interval beside it.
 
     Args:
         run: Run directory.
         data: Rows with the columns that the run was given in training.
+        coverage: How often an interval, or a set of labels, shall hold the truth, as in 0.95.
+        abstain: Leave the answer empty where more than one label is possible at this coverage.
         out: File to write the answers to (.csv, .parquet, .jsonl).
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
@@ -131,8 +133,9 @@ def predict(
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
     found: dict[str, list[Any]] = _work("verbs").predict(
-        _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
-    )
+        _path(run), data, coverage=coverage, abstain=abstain, out=out, allow=(*_allow(run), *allow),
+        quiet=quiet,
+    )  # fmt: skip
     return found
 
 

@@ -18,7 +18,7 @@ from .data.audit import CHECKS, Audited, audit, described, mended, subject_from,
 from .data.clean import examine
 from .data.sources import Source
 from .data.split import split
-from .data.subject import Finding, Subject
+from .data.subject import Finding, Rows, Subject
 from .data.table import Table
 from .errors import DataError, SettingError
 from .files import write_atomic, write_json
@@ -44,7 +44,8 @@ def audit_data(
     if fix is not None:
         check_copy(table, Path(fix))
     predict = predict or default_target(table)
-    subject = subject_of(table, predict, given, types, config, named(source))
+    tested = "" if test is None else f" --test {named(test)}"
+    subject = subject_of(table, predict, given, types, config, (named(source), tested))
     with console.progress("auditing"):
         found = audit(subject, only)
     result = described(subject, found)
@@ -76,7 +77,7 @@ def read(source: Source, test: Source | None, config: RunConfig) -> Table:
 
 def subject_of(
     table: Table, predict: tuple[str, ...], given: tuple[str, ...] | None, types: Mapping[str, str],
-    config: RunConfig, source: str,
+    config: RunConfig, source: tuple[str, str],
 ) -> Subject:  # fmt: skip
     """Rows, columns and parts as training would take them."""
     names, predict = choose_columns(table.names, predict, given)
@@ -88,7 +89,9 @@ def subject_of(
     kinds = infer_schema(samples, names, predict, types)
     stratify = table.values(target, looked.rows) if kinds[target] == "category" else None
     parts = split(table, config.data, stratify, config.seed, looked.rows)
-    return subject_from(table, parts, {n: kinds[n] for n in (*names, target)}, config, source)
+    return subject_from(
+        table, parts, {n: kinds[n] for n in (*names, target)}, config, source[0], tested=source[1]
+    )
 
 
 def check_copy(table: Table, out: Path) -> None:
@@ -109,7 +112,8 @@ def write_copy(table: Table, found: Audited, only: Sequence[str], out: Path) -> 
         _copy_files(table, rows, out)
         dropped = ()
     else:
-        write_table(out, {name: [_cell(v) for v in table.values(name, rows)] for name in names})
+        for place, part in _parts(table, rows, out):
+            write_table(place, {name: [_cell(v) for v in table.values(name, part)] for name in names})
     gone = np.setdiff1d(np.arange(len(table)), rows)
     log = out.with_name(f"{out.name}.log.jsonl")
     write_atomic(log, _log(table, found.findings, set(gone.tolist()), dropped))
@@ -117,6 +121,14 @@ def write_copy(table: Table, found: Audited, only: Sequence[str], out: Path) -> 
         "out": str(out), "log": str(log), "rows": len(rows), "rows_left_out": len(gone),
         "columns_left_out": list(dropped),
     }  # fmt: skip
+
+
+def _parts(table: Table, rows: Rows, out: Path) -> list[tuple[Path, Rows]]:
+    """Where which rows are written: test rows from a second file stay in a file of their own."""
+    if table.parts is None:
+        return [(out, rows)]
+    test = table.parts[rows] == 2
+    return [(out, rows[~test]), (out.with_name(f"{out.stem}-test{out.suffix}"), rows[test])]
 
 
 def _cell(value: Any) -> Any:

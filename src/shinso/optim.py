@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from .config import TrainConfig
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration (Jordan et al., 2024)
+Groups = list[dict[str, Any]]
+ONE_CYCLE_RISE = 0.25  # share of the steps, where warmup is not set
 
 
 def learning_rate(progress: float, config: TrainConfig) -> float:
@@ -20,13 +22,44 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
     >>> learning_rate(1.0, TrainConfig(schedule="cosine", warmup=0.1)) < 1e-9
     True
     """
-    warmup = config.warmup or 0.0
+    one_cycle = config.schedule == "onecycle"
+    warmup = ONE_CYCLE_RISE if one_cycle and config.warmup is None else config.warmup or 0.0
     if progress < warmup:
-        return max(progress, 1e-3) / warmup
+        risen = max(progress, 1e-3) / warmup
+        return 0.04 + 0.96 * (1 - _cosine(risen)) if one_cycle else risen
     rest = min(1.0, (progress - warmup) / max(1e-9, 1 - warmup))
-    if config.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * rest)) if config.schedule == "cosine" else 1 - rest
+    return SCHEDULES[config.schedule or "cosine"](rest, config)
+
+
+def _cosine(share: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+# How the learning rate falls after warmup: from the share of the steps that are left behind to a factor.
+SCHEDULES: dict[str, Callable[[float, TrainConfig], float]] = {
+    "constant": lambda share, config: 1.0,
+    "linear": lambda share, config: 1 - share,
+    "cosine": lambda share, config: _cosine(share),
+    "onecycle": lambda share, config: max(4e-6, _cosine(share)),  # Smith & Topin 2018, arXiv 1708.07120
+    "exponential": lambda share, config: (config.decay or 0.01) ** share,
+    "step": lambda share, config: (config.decay or 0.1) ** min(
+        config.drops, math.floor(share * (config.drops + 1))
+    ),
+}  # fmt: skip
+
+
+def momentum(progress: float, config: TrainConfig) -> float | None:
+    """The momentum (first beta) that one-cycle wants at this point: low where the rate is high; else None.
+
+    >>> momentum(0.25, TrainConfig(schedule="onecycle"))
+    0.85
+    """
+    if config.schedule != "onecycle":
+        return None
+    rise = ONE_CYCLE_RISE if config.warmup is None else config.warmup
+    if progress < rise:
+        return 0.85 + 0.10 * _cosine(progress / rise)
+    return 0.95 - 0.10 * _cosine((progress - rise) / max(1e-9, 1 - rise))
 
 
 class Muon(torch.optim.Optimizer):
@@ -73,6 +106,29 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     return x.T if tall else x
 
 
+def _sgd(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    """Momentum of .9 with Nesterov's look ahead; without momentum where it is set to 0."""
+    momentum = 0.9 if config.momentum is None else config.momentum
+    rate = config.learning_rate or 0.0
+    return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, foreach=True)
+
+
+def _rmsprop(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    rate = config.learning_rate or 0.0
+    return torch.optim.RMSprop(groups, rate, alpha=0.9, momentum=config.momentum or 0.0, foreach=True)
+
+
+# What moves the weights that Muon does not. AdamW decouples weight decay; the others add it to the gradient.
+OPTIMIZERS: dict[str, Callable[[Groups, TrainConfig], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adagrad": lambda groups, config: torch.optim.Adagrad(groups, config.learning_rate or 0.0, fused=True),
+    "rmsprop": _rmsprop,
+    "adam": lambda groups, config: torch.optim.Adam(groups, config.learning_rate or 0.0, fused=True),
+    "adamw": lambda groups, config: torch.optim.AdamW(groups, config.learning_rate or 0.0, fused=True),
+    "muon": lambda groups, config: torch.optim.AdamW(groups, config.learning_rate or 0.0, fused=True),
+}
+
+
 class Optimizer:
     """One or two torch optimizers and the base learning rate of each of their groups."""
 
@@ -85,22 +141,19 @@ class Optimizer:
             self.parts.append(
                 Muon(groups["matrices"], config.learning_rate, 0.95 if momentum is None else momentum, decay)
             )
-        if groups["others"] and config.optimizer == "sgd":
-            self.parts.append(
-                torch.optim.SGD(
-                    groups["others"], config.learning_rate, momentum=0.9 if momentum is None else momentum,
-                    nesterov=bool(momentum is None or momentum > 0), foreach=True,
-                )
-            )  # fmt: skip
-        elif groups["others"]:
-            self.parts.append(torch.optim.AdamW(groups["others"], config.learning_rate, fused=True))
+        if groups["others"]:
+            self.parts.append(OPTIMIZERS[config.optimizer](groups["others"], config))
         self.base = [[g["lr"] for g in part.param_groups] for part in self.parts]
 
-    def step(self, factor: float) -> None:
+    def step(self, factor: float, momentum: float | None = None) -> None:
         """Move every weight at `factor` times its base learning rate, then clear the gradients."""
         for part, rates in zip(self.parts, self.base, strict=True):
             for group, rate in zip(part.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
+                if momentum is not None and "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                elif momentum is not None and group.get("momentum"):
+                    group["momentum"] = momentum
             part.step()
             part.zero_grad(set_to_none=True)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import training
+from .calibration import Calibration
 from .config import RunConfig
 from .console import Console
 from .data.loader import Loader
@@ -21,7 +21,7 @@ from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
 from .files import write_atomic, write_json
 from .forecasting import Window
-from .machine import make_plan
+from .plan import applied
 from .preparing import Question, encode_given
 from .reports import write_report
 from .run import RunDirectory
@@ -48,12 +48,14 @@ def train(
 
 
 def predict(
-    path: Path, data: Source, *, out: str | Path | None, allow: tuple[str, ...], quiet: bool
-) -> dict[str, list[Any]]:
+    path: Path, data: Source, *, coverage: float | None, abstain: bool, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, list[Any]]:  # fmt: skip
     """See `api.predict`."""
     if out is not None:
         check_suffix(Path(out))
     run = opened(path, allow)
+    calibration = covering(run, coverage, abstain=abstain)
     table = read_aloud(data, run, Console(quiet=quiet))
     window = run.data["window"]
     if window is not None:
@@ -61,10 +63,29 @@ def predict(
     else:
         require_columns(run.schema, table.names, targets=False)
         predictions = predictions_of(run, table, Console(quiet=quiet))
-        found = {table.key_name: list(table.keys()), **answers(run.schema, predictions, run.calibration)}
+        found = {table.key_name: list(table.keys()), **answers(
+            run.schema, predictions, calibration, sets=coverage is not None, abstain=abstain
+        )}  # fmt: skip
     if out is not None:
         write_table(Path(out), found)
     return found
+
+
+def covering(run: RunDirectory, coverage: float | None, *, abstain: bool) -> dict[str, Calibration]:
+    """The calibration of a run for a coverage that the user asks for."""
+    if coverage is None:
+        if abstain:
+            raise SettingError(
+                "Say how sure an answer has to be: --abstain needs --coverage, as in --coverage 0.9."
+            )
+        return run.calibration
+    kinds = {c.name: c.kind for c in run.schema.predict}
+    if not set(kinds.values()) <= {"category", "number"} or (abstain and "category" not in kinds.values()):
+        raise SettingError(
+            f"{run.path} predicts {', '.join(f'{n!r} ({k})' for n, k in kinds.items())}. A coverage can "
+            f"be promised for categories and numbers; abstaining is for categories."
+        )
+    return {name: found.at(coverage) for name, found in run.calibration.items()}
 
 
 def read_aloud(data: Source, run: RunDirectory, console: Console) -> Table:
@@ -92,9 +113,9 @@ def predictions_of(run: RunDirectory, table: Tabular, console: Console) -> dict[
     """By predicted column, in the order of the table: what the network gives."""
     store = encode_given(table, run.schema.given, console)
     _refuse_bad(store.bad)
-    plan = make_plan(run.config.train)
     loader = Loader(store, run.schema.given, np.arange(len(table)), BATCH)
-    return predict_rows(run.network.to(plan.device), run.schema, loader, plan, run.config.seed)
+    with applied(run.plan):
+        return predict_rows(run.network.to(run.plan.device), run.schema, loader, run.plan, run.config.seed)
 
 
 def evaluate(
@@ -152,10 +173,9 @@ def report(path: Path, *, out: str | Path | None) -> Path:
 
 
 def opened(path: Path, allow: tuple[str, ...]) -> RunDirectory:
-    """A complete run, its network on as many threads as it trained with."""
+    """A complete run."""
     run = RunDirectory(path, allow=allow)
     run.require_complete()
-    torch.set_num_threads(make_plan(run.config.train).threads)
     return run
 
 

@@ -117,7 +117,7 @@ def _mends_itself(finding: Finding) -> bool:
 
 def subject_from(
     table: Tabular, parts: Split, kinds: Mapping[str, str], config: RunConfig, source: str, *,
-    quick: bool = False,
+    tested: str = "", quick: bool = False,
 ) -> Subject:  # fmt: skip
     """The rows of a split as a subject; `kinds` names the columns, the target last."""
     rows = np.sort(np.concatenate([parts.train, parts.validation, parts.test]))
@@ -136,7 +136,17 @@ def subject_from(
         basis = "group"
     target = list(kinds)[-1]
     return Subject(
-        table, rows[places], part_n[places], kinds, target, basis, source, config.data, config.seed, quick
+        table,
+        rows[places],
+        part_n[places],
+        kinds,
+        target,
+        basis,
+        source,
+        tested,
+        config.data,
+        config.seed,
+        quick,
     )
 
 

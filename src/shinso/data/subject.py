@@ -81,6 +81,7 @@ class Subject:
     target: str
     basis: Basis = "chance"  # how the rows were split
     source: str = "DATA"  # as in the commands that are proposed
+    tested: str = ""  # ` --test FILE`, where the test rows came from a second file
     options: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     quick: bool = False
@@ -151,7 +152,8 @@ class Subject:
     def fix(self, check: str) -> str:
         """The command that writes a cleaned copy."""
         out = "cleaned" if self.table.key_name == "file" else "cleaned.csv"
-        return f"shinso audit {self.source} --predict {shlex.quote(self.target)} --only {check} --fix {out}"
+        target = shlex.quote(self.target)
+        return f"shinso audit {self.source}{self.tested} --predict {target} --only {check} --fix {out}"
 
     def again(self, setting: str) -> str:
         """The command that trains with one setting more."""

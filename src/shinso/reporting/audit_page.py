@@ -97,7 +97,11 @@ def _card(finding: Mapping[str, Any], key: str) -> Html:
         "article",
         {"class": "finding"},
         h("p", None, severity, " ", name, h("small", None, f" {measured}") if measured else None),
-        h("p", None, finding["message"] + "."),
+        h(
+            "p",
+            None,
+            finding["message"].removesuffix("?") + ("?" if finding["message"].endswith("?") else "."),
+        ),
         h("details", None, h("summary", None, f"{key}s"), rows) if rows else None,
         h("pre", None, finding["remedy"]),
     )
