@@ -153,7 +153,7 @@ def answers(
     """The table that `predict` gives: each predicted column under its own name, and how sure beside it.
 
     A category brings `name: label` probabilities, labels likewise; a number `name low` and `name high`.
-    `sets` adds `name set`, the labels that are possible; `abstain` leaves `name` empty where there are several.
+    `sets` adds `name set`, the possible labels; `abstain` leaves `name` empty where there are several.
     """
     table: dict[str, list[Any]] = {}
     for c in schema.predict:
@@ -186,7 +186,7 @@ def possible(
             f"Train with more rows."
         )
     labels = labels_of(column)
-    listed = [[labels[i] for i in np.flatnonzero(row)] for row in sets_nC]
+    listed = [[labels[i] for i in np.flatnonzero(row).tolist()] for row in sets_nC]
     kept = [a if len(s) == 1 or not abstain else None for a, s in zip(answers, listed, strict=True)]
     return {column.name: kept, f"{column.name} set": listed}
 

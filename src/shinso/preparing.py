@@ -71,9 +71,11 @@ class Prepared:
 
 def prepare(
     table: Tabular, question: Question, config: RunConfig, console: Console,
-    schema: Schema | None = None, window: Window | None = None,
+    schema: Schema | None = None, window: Window | None = None, parts: Split | None = None,
 ) -> Prepared:  # fmt: skip
     """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
+
+    `parts` are those of a split that was made elsewhere, as for cross-validation.
 
     With `schema` (on resuming, in forecasting) nothing is inferred or learned again.
     """
@@ -89,7 +91,7 @@ def prepare(
         {c.name: c.kind for c in schema} if schema else infer_schema(samples, given, predict, question.types)
     )
     stratify = table.values(predict[0], rows) if kinds[predict[0]] == "category" else None
-    parts = parted(table, config, stratify, rows)
+    parts = parts or parted(table, config, stratify, rows)
     audited = None
     if schema is None and config.data.audit:
         audited = quick_audit(table, parts, {name: kinds[name] for name in (*given, predict[0])}, config)

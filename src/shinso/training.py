@@ -12,17 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
+from .data.loader import Rows
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
-from .errors import RunError
+from .errors import RunError, SettingError
 from .evaluation import validation_score
+from .fairness import groups_in
 from .files import sync_folder
 from .finishing import finish, truths_of
 from .forecasting import Window
@@ -30,6 +33,7 @@ from .heads import HeadOptions
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
 from .machine import versions
+from .mitigation import reweighed
 from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
@@ -72,6 +76,7 @@ def train(
         reading = time.perf_counter() - reading
         prepared = windowed_and_prepared(table, question, config, console)
         config = resolve(config, prepared.schema, facts(prepared))
+        trained_rows(prepared, config)
         check_network(prepared.schema, config)
         run = start(path, prepared, config, source)
         with locked(run):
@@ -168,7 +173,7 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
     """Run the loop on the network of a run."""
     config, prepared = job.run.config, job.prepared
     assert config.train.batch_size is not None
-    loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+    loader = prepared.loader(trained_rows(prepared, config), config.train.batch_size, config.seed)
     checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
     truths = truths_of(prepared, prepared.split.validation)
 
@@ -179,6 +184,22 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
         network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
         score=score if len(prepared.split.validation) else None, seed=config.seed, rates=network.rates(),
     )  # fmt: skip
+
+
+def trained_rows(prepared: Prepared, config: RunConfig) -> Rows:
+    """The training rows; drawn so that a protected column says nothing of the label, where one is named."""
+    train, name = prepared.split.train, config.data.protect
+    if name is None:
+        return train
+    target = prepared.schema.predict[0]
+    if target.kind != "category":
+        raise SettingError(
+            f"Rows can be drawn anew for a predicted category; {target.name!r} is a {target.kind}. "
+            f"Leave --protect out, and look at the gaps with `shinso evaluate RUN --protect {name}`."
+        )
+    groups = groups_in(name, prepared.table.values(name, train))
+    labels = np.asarray(prepared.store[target.name].take(train))
+    return np.asarray(train[reweighed(groups.codes_n, labels, np.random.default_rng(config.seed))])
 
 
 def objective(network: Network, prepared: Prepared, config: RunConfig) -> Objective:
