@@ -28,7 +28,11 @@ from .training import Job, complete, locked, start
 Floats = NDArray[np.float64]
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 FEWEST = 40  # training rows of a point of the curve
-DRAWS = 400  # of the points within their intervals, for the interval of the curve
+SHARES_OF_ONE = frozenset(
+    "accuracy balanced_accuracy f1 f1_macro f1_micro precision recall roc_auc calibration_error brier "
+    "subset_accuracy exact_match mean_iou pixel_accuracy".split()
+)
+DRAWS = 200  # of the points within their intervals, for the interval of the curve
 WORTH = 0.05  # of the error that twice the rows should take away before more rows are called worth it
 
 
@@ -88,16 +92,11 @@ def cross_validated(run: RunDirectory, folds: int, console: Console) -> dict[str
     evaluations = _each(run, table, splits, console, "fold")
     sizes = [(len(s.train) + len(s.validation), len(s.test)) for s in splits]
     ratio = float(np.mean([test / train for train, test in sizes]))
-    outputs = {
-        name: {
-            "main": output["main"],
-            "metrics": {
-                metric: _mean([e["outputs"][name]["metrics"][metric]["value"] for e in evaluations], ratio)
-                for metric in output["metrics"]
-            },
-        }
-        for name, output in evaluations[0]["outputs"].items()
-    }  # fmt: skip
+    outputs = {}
+    for name, output in evaluations[0]["outputs"].items():
+        each = [e["outputs"][name]["metrics"] for e in evaluations]
+        means = {metric: _mean([m[metric]["value"] for m in each], ratio, metric) for metric in each[0]}
+        outputs[name] = {"main": output["main"], "metrics": means}
     options = run.config.data
     by = "time" if options.time else "group" if options.group else "class" if target is not None else "chance"
     return {"folds": folds, "by": by, "rows": [list(pair) for pair in sizes], "outputs": outputs}
@@ -124,15 +123,19 @@ def _said(evaluation: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {o['main']} {o['metrics'][o['main']]['value']:.4g}" for name, o in outputs)
 
 
-def _mean(values: Sequence[float | None], ratio: float) -> dict[str, Any]:
+def _mean(values: Sequence[float | None], ratio: float, metric: str) -> dict[str, Any]:
     known = np.array([v for v in values if v is not None], np.float64)
     if len(known) < 2:
         return {"value": None, "low": None, "high": None, "folds": list(values), "method": ""}
     error = float(np.sqrt((1 / len(known) + ratio) * known.var(ddof=1)))
     reach = float(student.ppf(0.975, len(known) - 1)) * error
     mean = float(known.mean())
-    return {"value": mean, "low": mean - reach, "high": mean + reach, "folds": list(values),
-            "method": "corrected resampled t"}  # fmt: skip
+    low, high = mean - reach, mean + reach
+    if metric in SHARES_OF_ONE:
+        low, high = max(0.0, low), min(1.0, high)
+    elif lower_is_better(metric):
+        low = max(0.0, low)
+    return {"value": mean, "low": low, "high": high, "folds": list(values), "method": "corrected resampled t"}
 
 
 # ---------------------------------------------------------------- would more data help?

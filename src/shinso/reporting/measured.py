@@ -27,8 +27,8 @@ def _coverage(result: Json) -> Iterator[str]:
             what = "sets of labels" if output["kind"] == "category" else "intervals"
             yield ""
             yield (
-                f"{name}: {percent(held['promised'], 0)} {what} held the truth in {percent(held['value'])} of "
-                f"the rows (mean size {number(held['size'], 3)})"
+                f"{name}: {percent(held['promised'], 0)} {what} held the truth in "
+                f"{percent(held['value'])} of the rows (mean size {number(held['size'], 3)})"
             )
 
 
