@@ -68,6 +68,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "compare": ["a", "b", "tried"],
         "samples": ["name", "out"],
         "settings": [],
+        "machine": ["threads"],
+        "find-rate": ["data", "given", "predict", "quiet", "seed", "settings", "steps", "types"],
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ IDS = pytest.mark.parametrize("path", FILES, ids=NAMES)
 
 # From the bottom up. A module may import from lower layers and from its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "console", "files", "intervals", "ngrams"),
+    ("version", "errors", "config", "console", "files", "intervals", "ngrams", "memory"),
     ("columns",),
     ("data", "schema", "forecasting"),
     ("features", "layers", "augment"),  # torch starts here
@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "randomness",
         "recipes",
         "loop",
+        "rates",
         "checkpoints",
         "calibration",
     ),

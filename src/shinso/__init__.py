@@ -10,7 +10,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .api import Run, audit, compare, evaluate, mitigate, predict, report, samples, settings, train
+from .api import (
+    Run,
+    audit,
+    compare,
+    evaluate,
+    find_rate,
+    mitigate,
+    predict,
+    report,
+    samples,
+    settings,
+    train,
+)
 from .errors import DataError, RunError, SettingError, ShinsoError
 from .version import VERSION
 
@@ -26,7 +38,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "evaluate", "mitigate", "predict", "report", "samples", "settings", "train",
+    "audit", "compare", "evaluate", "find_rate", "mitigate", "predict", "report", "samples", "settings",
+    "train",
 ]  # fmt: skip
 
 

@@ -266,6 +266,50 @@ def settings() -> dict[str, dict[str, Any]]:
     }
 
 
+def machine(*, threads: int | None = None) -> dict[str, Any]:
+    """Show what this machine can do, as measured, and the plan that a training here begins with.
+
+    Args:
+        threads: Threads to measure with; all cores that the process may use by default.
+    """
+    found: dict[str, Any] = _work("verbs").machine(threads)
+    return found
+
+
+def find_rate(
+    data: Data,
+    *,
+    predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    steps: int = 100,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Find a learning rate: raise it step by step from far too small, and see where the loss falls fastest.
+
+    Args:
+        data: Table, folder of images, zip, database, or (in Python) a frame or dict of lists.
+        predict: Column to predict; several with commas. A folder of images predicts its labels.
+        given: Columns to predict from; all others by default.
+        types: Types of columns where the inferred one is wrong, as in caption=text.
+        seed: Seeds the split, the weights and the order.
+        settings: Any declared setting, as in train.optimizer=sgd (`shinso settings` lists them).
+        steps: Steps of the test, at most; it ends early where the loss explodes.
+        quiet: Say nothing on stderr.
+
+    Returns:
+        The rates and smoothed losses, the rate to set, and the one where the loss was least.
+    """
+    found: dict[str, Any] = _work("verbs").find_rate(
+        data, predict=_names(predict), given=None if given is None else _names(given),
+        types=dict(types or {}), settings=_settings("balanced", None, seed, None, settings), steps=steps,
+        quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
 def _work(module: str) -> Any:
     return import_module(f"shinso.{module}")
 

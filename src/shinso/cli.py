@@ -17,6 +17,7 @@ from typing import Any
 
 from . import api
 from .errors import ShinsoError, did_you_mean
+from .memory import keep_freed_memory
 from .version import VERSION
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -29,6 +30,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "audit": api.audit,
     "samples": api.samples,
     "settings": api.settings,
+    "machine": api.machine,
+    "find-rate": api.find_rate,
 }
 EXAMPLES = """\
 examples:
@@ -177,6 +180,7 @@ def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
 
 def run() -> None:
     """The `shinso` program."""
+    keep_freed_memory()
     sys.exit(main())
 
 

@@ -38,6 +38,7 @@ from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
 from .randomness import private_randomness
+from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
@@ -45,6 +46,7 @@ from .schema import Schema
 
 LEAST_RESERVE = 1.5  # seconds kept for writing the run when there is a time limit
 EVALUATION_BATCH = 4  # times the training batch
+LEAST_CHECKS, MOST_CHECKS = 3, 10  # validations of a short training
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,28 @@ def train(
             return complete(
                 Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds})
             )
+
+
+def find_rate(
+    source: Source, question: Question, config: RunConfig, steps: int, console: Console
+) -> RangeTest:
+    """A learning-rate range test of the network that `train` would train, on its training rows."""
+    plan = make_plan(config.train)
+    with applied(plan):
+        prepared = windowed_and_prepared(Table.read(source, config.data), question, config, console)
+        config = resolve(config, prepared.schema, facts(prepared))
+        assert config.train.batch_size is not None
+        smoothing = config.train.label_smoothing or 0.0
+        options = HeadOptions(label_smoothing=smoothing, loss=config.train.loss or "")
+        with private_randomness(config.seed, "weights"):
+            network = Network(
+                prepared.schema, config.model, {c.name: options for c in prepared.schema.predict}
+            ).to(plan.device)
+        loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+        return range_test(
+            network, loader, objective(network, prepared, config), config.train, plan,
+            steps=steps, seed=config.seed, rates=network.rates(),
+        )  # fmt: skip
 
 
 def resume(path: Path, source: Source | None, console: Console, allow: tuple[str, ...] = ()) -> RunDirectory:
@@ -176,6 +200,9 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
     loader = prepared.loader(trained_rows(prepared, config), config.train.batch_size, config.seed)
     checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
     truths = truths_of(prepared, prepared.split.validation)
+    # To validate a row costs a third of training on it; all validations may cost a tenth of the training.
+    trained = 3 * len(prepared.split.train) * (config.train.epochs or 1)
+    checks = round(0.1 * trained / max(1, len(prepared.split.validation)))
 
     def score() -> tuple[float, dict[str, Any]]:
         return validation_score(network, prepared.schema, checking, job.plan, config.seed, truths)
@@ -183,6 +210,7 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
     return fit(
         network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
         score=score if len(prepared.split.validation) else None, seed=config.seed, rates=network.rates(),
+        checks=max(LEAST_CHECKS, min(MOST_CHECKS, checks)),
     )  # fmt: skip
 
 
