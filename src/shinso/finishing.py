@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.numpy import save
 
 from .baselines import Part, baselines

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -19,11 +20,13 @@ from torch import Tensor
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
+from .data.loader import Rows
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
-from .errors import RunError
+from .errors import RunError, SettingError
 from .evaluation import validation_score
+from .fairness import groups_in
 from .files import sync_folder, write_atomic
 from .finishing import finish, truths_of
 from .forecasting import Window
@@ -33,6 +36,7 @@ from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
 from .machine import versions
 from .models.hub import configuration
+from .mitigation import reweighed
 from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
@@ -83,6 +87,7 @@ def train(
         weights = open_weights(config.model)
         prepared = windowed_and_prepared(table, question, config, console, weights)
         config = resolve(config, prepared.schema, facts(prepared))
+        trained_rows(prepared, config)
         check_network(prepared.schema, config, weights)
         run = start(path, prepared, config, source, weights)
         with locked(run):
@@ -232,7 +237,7 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -
 def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
     config, prepared = job.run.config, job.prepared
     assert config.train.batch_size is not None
-    loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+    loader = prepared.loader(trained_rows(prepared, config), config.train.batch_size, config.seed)
     checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
     truths = truths_of(prepared, prepared.split.validation)
     # To validate a row costs a third of training on it; all validations may cost a tenth of the training.
@@ -248,6 +253,22 @@ def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitte
         score=score if len(prepared.split.validation) else None, seed=config.seed, rates=tuning.rates,
         checks=max(LEAST_CHECKS, min(MOST_CHECKS, checks)), stage=tuning.stage,
     )  # fmt: skip
+
+
+def trained_rows(prepared: Prepared, config: RunConfig) -> Rows:
+    """The training rows; drawn so that a protected column says nothing of the label, where one is named."""
+    train, name = prepared.split.train, config.data.protect
+    if name is None:
+        return train
+    target = prepared.schema.predict[0]
+    if target.kind != "category":
+        raise SettingError(
+            f"Rows can be drawn anew for a predicted category; {target.name!r} is a {target.kind}. "
+            f"Leave --protect out, and look at the gaps with `shinso evaluate RUN --protect {name}`."
+        )
+    groups = groups_in(name, prepared.table.values(name, train))
+    labels = np.asarray(prepared.store[target.name].take(train))
+    return np.asarray(train[reweighed(groups.codes_n, labels, np.random.default_rng(config.seed))])
 
 
 def objective(
@@ -331,6 +352,8 @@ def start(
         run.write_json("schema.json", prepared.schema.to_dict())
         run.write_json("data.json", described(prepared, config, source, weights))
         run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
+        if prepared.audit is not None:
+            run.write_json("audit.json", prepared.audit)
         run.write_json("environment.json", {"created": now(), **versions()})
         must_be_new(path)
         draft.replace(path)
