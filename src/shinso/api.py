@@ -35,6 +35,10 @@ class Run:
         """Metrics with intervals on `data`, or those of the run's own test rows; see `shinso.evaluate`."""
         return evaluate(self, data)
 
+    def explain(self, data: Data, *, method: str | None = None, rows: int = 8) -> dict[str, Any]:
+        """Why rows of `data` are answered as they are; see `shinso.explain`."""
+        return explain(self, data, method=method, rows=rows)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return report(self)
@@ -152,6 +156,29 @@ def evaluate(
     found: dict[str, Any] = _work("verbs").evaluate(
         _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
     )
+    return found
+
+
+def explain(
+    run: Run | str | Path, data: Data, *, method: str | None = None, rows: int = 8,
+    column: str | None = None, out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why rows are answered as they are: pictures, how far to trust them, and the view over all rows.
+
+    Args:
+        run: Run directory.
+        data: Rows with the columns that the run was given; with the predicted one, columns are ranked too.
+        method: shap (default), occlusion, lime, integrated_gradients, gradcam, ... (an unknown name lists all).
+        rows: How many rows to explain, evenly spread over the data.
+        column: Predicted column to explain, where the run predicts several.
+        out: Folder for pictures, explanation.json and page.html; explanations/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").explain(
+        _path(run), data, method=method, rows=rows, column=column, out=out, allow=(*_allow(run), *allow),
+        quiet=quiet,
+    )  # fmt: skip
     return found
 
 

@@ -23,6 +23,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": api.train,
     "predict": api.predict,
     "evaluate": api.evaluate,
+    "explain": api.explain,
     "report": api.report,
     "compare": api.compare,
     "samples": api.samples,

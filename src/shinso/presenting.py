@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .reporting import explanations
 from .reporting.terminal import summary_lines
 from .schema import display_width, pad
 from .writing import to_csv
@@ -34,6 +35,7 @@ def _comparison(result: dict[str, Any]) -> list[str]:
 PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "predict": _answers,
     "evaluate": summary_lines,
+    "explain": explanations.lines,
     "settings": _settings,
     "compare": _comparison,
 }

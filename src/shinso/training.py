@@ -20,7 +20,6 @@ from .config import RunConfig
 from .console import Console, clock
 from .data.sources import Source
 from .data.table import Table
-from .data.tabular import Tabular
 from .errors import RunError
 from .evaluation import validation_score
 from .files import sync_folder
@@ -33,6 +32,7 @@ from .machine import Plan, environment, make_plan
 from .network import Network
 from .preparing import Prepared, Question, class_weights, prepare
 from .recipes import VERSION, Facts, resolve
+from .reopening import reopened
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
 from .schema import Schema
@@ -88,24 +88,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
     plan = make_plan(run.config.train)
     torch.set_num_threads(plan.threads)
     with locked(run):
-        stored = run.data
-        if source is None and stored["source"] is None:
-            raise RunError(f"{path} was trained on data in memory. Give the same data again to resume it.")
-        table: Tabular = Table.read(stored["source"] if source is None else source, run.config.data)
-        window = None if stored["window"] is None else Window.restore(stored["window"])
-        if window is not None:
-            assert isinstance(table, Table)
-            table = window.cut(table, run.config.data)
-        if table.fingerprint != stored["fingerprint"]:
-            raise RunError(
-                f"{table.describe()} is not what {path} was started on: its content has changed. "
-                f"Put the old data back, or train a new run."
-            )
-        schema = run.schema
-        question = Question(
-            tuple(c.name for c in schema.predict), tuple(c.name for c in schema.given) or ("nothing",)
-        )
-        prepared = prepare(table, question, run.config, console, schema, window)
+        prepared = reopened(run, source, console)
         minutes = run.config.minutes
         deadline = None if minutes is None else started + 60 * minutes
         return complete(Job(run, prepared, plan, console, deadline, dict(prepared.seconds)))

@@ -19,6 +19,8 @@ from .data.table import Table
 from .data.tabular import Tabular
 from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
+from .explaining import explain as explaining
+from .explaining.explain import Asked
 from .files import write_atomic, write_json
 from .forecasting import Window
 from .machine import make_plan
@@ -138,6 +140,20 @@ def evaluate_table(run: RunDirectory, table: Tabular, console: Console) -> dict[
         "outputs": measure(run.schema, predictions, truths, run.calibration, run.config.seed, block),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def explain(
+    path: Path, data: Source, *, method: str | None, rows: int, column: str | None, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.explain`; explanations that stand in the run are shown in its report."""
+    run = opened(path, allow)
+    asked = Asked(method, rows, column, None if out is None else Path(out))
+    found = explaining.explain(run, data, asked, Console(quiet=quiet))
+    if out is None:
+        write_report(run, run.evaluation)
+        run.seal()
+    return found
 
 
 def report(path: Path, *, out: str | Path | None) -> Path:

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from .about import about_data, chip
 from .data import ReportData
+from .explanations import brief
 from .findings import headline
 from .markup import Content, Html, breakable, h
 from .result import result
@@ -28,6 +29,7 @@ def build_report(data: ReportData) -> str:
         "Result": result(data),
         "Errors": errors(data),
         "Mistakes": mistakes(data),
+        "Explanations": brief(data.explanation) if data.explanation else None,
         "Learning": learning(data),
         "Data": about_data(data),
         "Time": cost(data),
