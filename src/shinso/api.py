@@ -168,7 +168,7 @@ def explain(
     Args:
         run: Run directory.
         data: Rows with the columns that the run was given; with the predicted one, columns are ranked too.
-        method: shap (default), occlusion, lime, integrated_gradients, gradcam, ... (an unknown name lists all).
+        method: shap (default), occlusion, lime, integrated_gradients, gradcam and more (a wrong name lists all).
         rows: How many rows to explain, evenly spread over the data.
         column: Predicted column to explain, where the run predicts several.
         out: Folder for pictures, explanation.json and page.html; explanations/ in the run by default.

@@ -82,12 +82,10 @@ def _by_part(cells: Tensor, seat: Seat) -> Floats:
     for i, alone in enumerate(seat.alone):
         if alone.shape != shape:
             continue
-        touched = places_of(seat, i) if seat.column.kind == "image" else differs(alone, seat.base)
-        flat = (
-            touched.reshape(*touched.shape[:2], -1).any(-1)
-            if seat.column.kind == "image"
-            else touched.reshape(len(touched), -1).any(1)[None]
-        )
+        if seat.column.kind == "image":
+            flat = places_of(seat, i)
+        else:
+            flat = differs(alone, seat.base).reshape(len(alone), -1).any(1)[None]
         found[i] = float((fine * flat).sum() / max(1, fine.size))
     return found
 

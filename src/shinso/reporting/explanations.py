@@ -10,7 +10,18 @@ from .markup import Content, Html, details, figure, h, join, section, table
 from .words import count, number, percent
 
 MOST_LISTED = 15
-GOOD_P = 0.01
+CHECKS = (
+    ("faithfulness", "Faithfulness", "How much sooner the answer goes, and comes, when parts are hidden and "
+     "shown in its order than in random orders; 0 is chance."),
+    ("randomised", "Random weights", "Rank correlation with what the method says of an untrained network; "
+     "near 0 is right."),
+    ("stability", "Stability", "Rank correlation after a change that nobody would notice; 1 is right."),
+)  # fmt: skip
+CURVES = (
+    ("train", "hidden first", "deletion"),
+    ("validation", "shown first", "insertion"),
+    ("quiet", "at random", "random"),
+)
 
 
 def sections(found: Json) -> list[Content]:
@@ -43,13 +54,10 @@ def brief(found: Json) -> Html:
 def trust(found: Json) -> Html:
     """How far these explanations can be believed."""
     t = found["trust"]
-    rows = [
-        ["Faithfulness", _interval(t["faithfulness"]), "How much sooner the answer goes, and comes, when parts are hidden "
-         "and shown in its order than in random orders; 0 is chance." + _chance(t)],
-        ["Random weights", _interval(t["randomised"]), "Rank correlation with what the method says of an untrained "
-         "network; near 0 is right."],
-        ["Stability", _interval(t["stability"]), "Rank correlation after a change that nobody would notice; 1 is right."],
-    ]  # fmt: skip
+    rows: list[list[Content]] = [
+        [name, _interval(t[key]), words + (_chance(t) if key == "faithfulness" else "")]
+        for key, name, words in CHECKS
+    ]
     if t.get("leftover") is not None:
         rows.append(
             ["Unaccounted", percent(t["leftover"]), "Share of the answer that the parts do not add up to."]
@@ -105,10 +113,9 @@ def card(row: Json) -> Html:
     hidden = percent(row["hidden"]) if row["answer"] else number(row["hidden"])
     drawn = [picture(one) for one in row.get("pictures", ())]
     said = f"{value}; {hidden} with everything hidden"
-    return h(
-        "div", {"class": "card"}, h("p", None, h("strong", None, answer), said), *drawn,
-        details("As its parts are hidden", curve(row["curves"])), h("p", {"class": "note"}, f"row {row['key']}"),
-    )  # fmt: skip
+    parts: list[Content] = [h("p", None, h("strong", None, answer), said), *drawn]
+    parts.append(details("As its parts are hidden", curve(row["curves"])))
+    return h("div", {"class": "card"}, *parts, h("p", {"class": "note"}, f"row {row['key']}"))
 
 
 def picture(one: Mapping[str, str]) -> Html:
@@ -122,12 +129,7 @@ def picture(one: Mapping[str, str]) -> Html:
 def curve(found: Json) -> Html:
     """Deletion, insertion and random order."""
     shares = found["shares"]
-    lines = [
-        charts.Line(css, name, list(zip(shares, found[key], strict=True)))
-        for css, name, key in (
-            ("train", "hidden first", "deletion"), ("validation", "shown first", "insertion"), ("quiet", "at random", "random")
-        )
-    ]  # fmt: skip
+    lines = [charts.Line(css, name, list(zip(shares, found[key], strict=True))) for css, name, key in CURVES]
     summary = "The answer as parts are hidden or shown in the order of the explanation, and at random"
     drawing = charts.line_chart(
         lines, summary=summary, x_name="share of the parts", text=lambda v: number(v, 3)
@@ -147,7 +149,8 @@ def bars_of(found: Json) -> list[Content]:
     listed: Sequence[Json] = found.get("overall", ())[:MOST_LISTED]
     if listed:
         rows = [
-            [one["name"] if one["name"] == one["column"] else f"{one['column']}: {one['name']}", track(one["value"], listed[0]["value"]), _interval(one), number(one["signed"], 3), count(one["rows"])]
+            [named(one), track(one["value"], listed[0]["value"]), _interval(one), number(one["signed"], 3),
+             count(one["rows"])]
             for one in listed
         ]  # fmt: skip
         unit = (
@@ -165,11 +168,17 @@ def bars_of(found: Json) -> list[Content]:
             [one["column"], track(one["value"], ranked[0]["value"]), _interval(one)]
             for one in ranked[:MOST_LISTED]
         ]
-        caption = f"How much worse {ranked[0]['metric']} gets when the column is shuffled, on {count(ranked[0]['rows'], 'row')}."
+        metric, seen = ranked[0]["metric"], count(ranked[0]["rows"], "row")
+        caption = f"How much worse {metric} gets when the column is shuffled, on {seen}."
         parts.append(table(["Column", "", "Costs"], rows, caption=caption))
     if found.get("permutation_note"):
         parts.append(h("p", {"class": "note"}, found["permutation_note"]))
     return parts
+
+
+def named(one: Json) -> str:
+    """A part by its column and its own name."""
+    return str(one["name"]) if one["name"] == one["column"] else f"{one['column']}: {one['name']}"
 
 
 def track(value: float, largest: float) -> Html:
@@ -189,11 +198,7 @@ def neighbours(found: Sequence[Json]) -> Html:
             if row["answer"]
             else ""
         )
-        cards = [
-            h("div", {"class": "card"}, *[Html(cell) for cell in n["cells"].values()],
-              h("p", None, h("strong", None, Html(n["shown"])), f" row {n['key']}, similarity {n['similarity']:.2f}"))
-            for n in row["neighbours"]
-        ]  # fmt: skip
+        cards = [neighbour(n) for n in row["neighbours"]]
         title = f"Row {row['key']}: {row['answer']}"
         blocks += [
             h("h3", None, title),
@@ -202,6 +207,13 @@ def neighbours(found: Sequence[Json]) -> Html:
             h("div", {"class": "cards"}, *cards),
         ]
     return section("nearest", "The training rows most like it", *blocks)
+
+
+def neighbour(found: Json) -> Html:
+    """One training row."""
+    said = f" row {found['key']}, similarity {found['similarity']:.2f}"
+    cells = [Html(cell) for cell in found["cells"].values()]
+    return h("div", {"class": "card"}, *cells, h("p", None, h("strong", None, Html(found["shown"])), said))
 
 
 def lines(found: Json) -> list[str]:

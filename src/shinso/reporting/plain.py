@@ -17,11 +17,9 @@ def plain_page(title: str, lead: str, *sections: Content) -> str:
         h("title", None, title), h("style", None, Html(part("report.css"))),
     )  # fmt: skip
     brand = h("p", {"class": "brand"}, h("b", None, "shinso ", h("span", {"lang": "ja"}, "深層")))
-    body = h(
-        "body", None, h("header", None, brand, h("h1", None, breakable(title)), h("p", {"class": "meta"}, lead)),
-        h("main", None, *sections), h("div", {"id": "tip", "role": "status", "hidden": True}),
-        h("script", None, Html(part("report.js"))),
-    )  # fmt: skip
+    top = h("header", None, brand, h("h1", None, breakable(title)), h("p", {"class": "meta"}, lead))
+    tip = h("div", {"id": "tip", "role": "status", "hidden": True})
+    body = h("body", None, top, h("main", None, *sections), tip, h("script", None, Html(part("report.js"))))
     return f"<!doctype html>\n{h('html', {'lang': 'en'}, head, body)}\n"
 
 
