@@ -39,6 +39,10 @@ class Run:
         """Why rows of `data` are answered as they are; see `shinso.explain`."""
         return explain(self, data, method=method, rows=rows)
 
+    def doctor(self, data: Data = None) -> dict[str, Any]:
+        """Why the run is not better, and what to do next; see `shinso.doctor`."""
+        return doctor(self, data)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return report(self)
@@ -168,7 +172,7 @@ def explain(
     Args:
         run: Run directory.
         data: Rows with the columns that the run was given; with the predicted one, columns are ranked too.
-        method: shap (default), occlusion, lime, integrated_gradients, gradcam and more (a wrong name lists all).
+        method: shap (default), occlusion, lime, integrated_gradients, gradcam, ... (a wrong name lists all).
         rows: How many rows to explain, evenly spread over the data.
         column: Predicted column to explain, where the run predicts several.
         out: Folder for pictures, explanation.json and page.html; explanations/ in the run by default.
@@ -178,6 +182,30 @@ def explain(
     found: dict[str, Any] = _work("verbs").explain(
         _path(run), data, method=method, rows=rows, column=column, out=out, allow=(*_allow(run), *allow),
         quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
+def doctor(
+    source: Run | Data, data: Data = None, *, predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None, settings: Mapping[str, Any] | None = None,
+    allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why a run, or data, does not train well: checks with a number each, and what to do next.
+
+    Args:
+        source: Run directory, or data to train on.
+        data: Of a run that was trained on data in memory, the same data again.
+        predict: Of data: column to predict.
+        given: Of data: columns to predict from; all others by default.
+        settings: Of data: any declared setting, as in train.learning_rate=3e-3.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").doctor(
+        source.path if isinstance(source, Run) else source, _names(predict),
+        None if given is None else _names(given), dict(settings or {}), data,
+        (*_allow(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
     )  # fmt: skip
     return found
 

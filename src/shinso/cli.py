@@ -24,6 +24,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "predict": api.predict,
     "evaluate": api.evaluate,
     "explain": api.explain,
+    "doctor": api.doctor,
     "report": api.report,
     "compare": api.compare,
     "samples": api.samples,

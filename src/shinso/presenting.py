@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .doctor import examine
 from .reporting import explanations
 from .reporting.terminal import summary_lines
 from .schema import display_width, pad
@@ -36,6 +37,7 @@ PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "predict": _answers,
     "evaluate": summary_lines,
     "explain": explanations.lines,
+    "doctor": examine.lines,
     "settings": _settings,
     "compare": _comparison,
 }

@@ -17,6 +17,7 @@ from .data.loader import Loader
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
+from .doctor import examine
 from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
 from .explaining import explain as explaining
@@ -154,6 +155,14 @@ def explain(
         write_report(run, run.evaluation)
         run.seal()
     return found
+
+
+def doctor(
+    source: Any, predict: tuple[str, ...], given: tuple[str, ...] | None, settings: Mapping[str, Any],
+    data: Any, allow: tuple[str, ...], *, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.doctor`."""
+    return examine.doctor(source, predict, given, settings, data, Console(quiet=quiet), allow)
 
 
 def report(path: Path, *, out: str | Path | None) -> Path:

@@ -85,7 +85,7 @@ def _by_part(cells: Tensor, seat: Seat) -> Floats:
         if seat.column.kind == "image":
             flat = places_of(seat, i)
         else:
-            flat = differs(alone, seat.base).reshape(len(alone), -1).any(1)[None]
+            flat = np.any(differs(alone, seat.base).reshape(len(alone), -1), axis=1)[None]
         found[i] = float((fine * flat).sum() / max(1, fine.size))
     return found
 
