@@ -10,7 +10,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .api import Run, compare, doctor, evaluate, explain, predict, report, samples, settings, train
+from .api import (
+    Run,
+    compare,
+    doctor,
+    evaluate,
+    explain,
+    predict,
+    report,
+    robustness,
+    samples,
+    settings,
+    train,
+)
 from .errors import DataError, RunError, SettingError, ShinsoError
 from .version import VERSION
 
@@ -26,7 +38,7 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "compare", "doctor", "evaluate", "explain", "predict", "report", "samples", "settings", "train",
+    "compare", "doctor", "evaluate", "explain", "predict", "report", "robustness", "samples", "settings", "train",
 ]  # fmt: skip
 
 

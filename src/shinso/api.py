@@ -43,6 +43,10 @@ class Run:
         """Why the run is not better, and what to do next; see `shinso.doctor`."""
         return doctor(self, data)
 
+    def robustness(self, data: Data, *, against: str | Sequence[str] | None = None) -> dict[str, Any]:
+        """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
+        return robustness(self, data, against=against)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return report(self)
@@ -207,6 +211,33 @@ def doctor(
         None if given is None else _names(given), dict(settings or {}), data,
         (*_allow(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
     )  # fmt: skip
+    return found
+
+
+def robustness(
+    run: Run | str | Path, data: Data, *, against: str | Sequence[str] | None = None, rows: int = 500,
+    out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure how answers hold under attacks, corruptions, typos and missing values, by strength.
+
+    Args:
+        run: Run directory.
+        data: Rows with the given and the predicted columns.
+        against: What to measure, with commas (fgsm, pgd, noise, typos, ...); all that applies by default.
+        rows: How many rows to measure on, evenly spread over the data.
+        out: Folder for robustness.json and page.html; robustness/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").robustness(
+        _path(run),
+        data,
+        against=_names(against),
+        rows=rows,
+        out=out,
+        allow=(*_allow(run), *allow),
+        quiet=quiet,
+    )
     return found
 
 

@@ -25,6 +25,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "evaluate": api.evaluate,
     "explain": api.explain,
     "doctor": api.doctor,
+    "robustness": api.robustness,
     "report": api.report,
     "compare": api.compare,
     "samples": api.samples,

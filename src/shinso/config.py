@@ -110,6 +110,10 @@ class TrainConfig(Config):
         None, "Weights that the run stands for: of the best validation, or the last."
     )
     augment: str | None = option(None, "Augmentation of images: none, flip, shift, flip+shift, ...")
+    adversarial: float = option(
+        0.0, "Size of attacks trained on, as a share of a pixel's range or of a deviation; 0 for none.",
+        low=0.0, high=1.0,
+    )  # fmt: skip
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Arithmetic of the forward and backward pass."
     )

@@ -8,6 +8,7 @@ from typing import Any
 from .doctor import examine
 from .reporting import explanations
 from .reporting.terminal import summary_lines
+from .robustness import measure
 from .schema import display_width, pad
 from .writing import to_csv
 
@@ -38,6 +39,7 @@ PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "evaluate": summary_lines,
     "explain": explanations.lines,
     "doctor": examine.lines,
+    "robustness": measure.lines,
     "settings": _settings,
     "compare": _comparison,
 }

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .attacks import attackable, attacked
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
 from .data.sources import Source
 from .data.table import Table
-from .errors import RunError
+from .errors import RunError, SettingError
 from .evaluation import validation_score
 from .files import sync_folder
 from .finishing import finish, truths_of
 from .forecasting import Window
-from .heads import HeadOptions
+from .heads import HeadOptions, Loss
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit
 from .machine import Plan, environment, make_plan
@@ -146,12 +147,32 @@ def objective(network: Network, prepared: Prepared, config: RunConfig) -> Object
     names = [c.name for c in prepared.schema.given if c.kind == "image"]
     change = augment(config.train.augment or "none")
 
+    ranges, size = attackable(prepared.schema.given), config.train.adversarial
+
     def losses(batch: Batch, rows: int) -> Any:
         if network.training and names and not predicts_pixels:
             batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
+        if network.training and size and ranges:
+            batch = _half_attacked(network, batch, rows, ranges, size)
         return network.losses(batch, rows)
 
     return losses
+
+
+def _half_attacked(
+    network: Network, batch: Batch, rows: int, ranges: Mapping[str, float], size: float
+) -> Batch:
+    """The first half of a batch (whose order is random) attacked by one step from a random start."""
+
+    def losses(changed: Batch) -> Mapping[str, Loss]:
+        return network.losses(changed, rows)
+
+    moved = attacked(losses, batch, ranges, size, generator=torch.default_generator)  # seeded by the loop
+    half = (rows + 1) // 2
+    mixed = {
+        name: torch.cat([moved[name][:half], batch[name][half:].to(moved[name].dtype)]) for name in ranges
+    }
+    return {**batch, **mixed}
 
 
 def _augmented(change: Any, images: Tensor) -> Tensor:
@@ -190,6 +211,11 @@ def windowed_and_prepared(table: Table, question: Question, config: RunConfig, c
 def check_network(schema: Schema, config: RunConfig) -> None:
     """Find mistakes in the settings of the model and the augmentation before anything is written."""
     augment(config.train.augment or "none")
+    if config.train.adversarial and not attackable(schema.given):
+        raise SettingError(
+            "train.adversarial needs a given column that enters as numbers (image, number, series, sound); "
+            "these columns have none. Leave it out."
+        )
     with torch.device("meta"):
         Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}

@@ -27,6 +27,7 @@ from .forecasting import Window
 from .machine import make_plan
 from .preparing import Question, encode_given
 from .reports import write_report
+from .robustness import measure as robust
 from .run import RunDirectory
 from .writing import check_suffix, write_table
 
@@ -163,6 +164,18 @@ def doctor(
 ) -> dict[str, Any]:  # fmt: skip
     """See `api.doctor`."""
     return examine.doctor(source, predict, given, settings, data, Console(quiet=quiet), allow)
+
+
+def robustness(
+    path: Path, data: Source, *, against: tuple[str, ...], rows: int, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.robustness`."""
+    if rows < 2:
+        raise SettingError(f"--rows must be 2 or more; received {rows}.")
+    run = opened(path, allow)
+    folder = None if out is None else Path(out)
+    return robust.robustness(run, data, against, rows, folder, Console(quiet=quiet))
 
 
 def report(path: Path, *, out: str | Path | None) -> Path:

@@ -20,6 +20,7 @@ from .patient import SOME, Finding, Patient
 
 SURE = 0.3  # share of the held-out rows, the surest, whose mistakes are taken for wrong labels
 NOISE, MUCH_NOISE = 0.015, 0.05
+PART = 0.25  # of the error that wrong labels must explain: a weak network is wrong even where it is sure
 GAP = 0.1  # of accuracy or R2
 TILT = 3.0  # how much more one class may weigh than another where they should weigh alike
 LEAST = 100  # rows below which little can be said
@@ -100,12 +101,14 @@ def gap(patient: Patient) -> Finding:
     apart = on[0] - on[1]
     said = f"{metric} {on[0]:.3f} on training rows, {on[1]:.3f} on held-out rows"
     if apart > GAP:
-        rows = len(patient.prepared.split.train)
+        rows, dropout = len(patient.prepared.split.train), patient.config.model.dropout or 0.0
+        decay = patient.config.train.weight_decay or 0.0
         return Finding(
             "train/validation gap", "warning", apart, f"{said}: it knows its {rows:,} rows by heart.",
             "More rows would help most; else more dropout, weight decay or augmentation, or fewer epochs.",
-            patient.command({"model.dropout": min(0.6, (patient.config.model.dropout or 0.0) + 0.2),
-                             "train.weight_decay": max(0.05, 3 * (patient.config.train.weight_decay or 0.0))}),
+            patient.command(
+                {"model.dropout": min(0.6, dropout + 0.2), "train.weight_decay": max(0.05, 3 * decay)}
+            ),
         )  # fmt: skip
     return Finding("train/validation gap", "fine", apart, said)
 
@@ -121,8 +124,10 @@ def finished(patient: Patient) -> Finding:
     falling = (losses[-3] - late) / max(early - late, 1e-9)
     said = f"The last two of {len(losses)} validations brought {falling:.0%} of the fall of the loss"
     if early - late < 0.02 * abs(early):
-        return Finding("trained to the end", "warning", falling, "The training loss has hardly fallen at all.",
-                       "Check the learning rate and the inputs.", f"shinso doctor {patient.run.path}")  # fmt: skip
+        return Finding(
+            "trained to the end", "warning", falling, "The training loss has hardly fallen at all.",
+            "Check the learning rate and the inputs.", f"shinso doctor {patient.run.path}",
+        )  # fmt: skip
     if falling > 0.25:
         epochs = 2 * (patient.config.train.epochs or 1)
         return Finding("trained to the end", "warning", falling, f"{said}: it was still learning.",
@@ -131,7 +136,7 @@ def finished(patient: Patient) -> Finding:
 
 
 def label_noise(patient: Patient) -> Finding:
-    """Mistakes among the surest third of the held-out rows: there the labels are wrong more often than it is."""
+    """Mistakes among the surest third of the held-out rows: there labels are wrong more often than it is."""
     rows = patient.held_out
     if patient.output.kind != "category" or len(rows) < LEAST:
         return Finding("label noise", "note", None, "It is told for classes, from 100 held-out rows on.")
@@ -142,13 +147,16 @@ def label_noise(patient: Patient) -> Finding:
     wrong = shares[sure].argmax(1) != truth[sure]
     found = proportion(int(wrong.sum()), len(sure))
     error = float((shares.argmax(1) != truth).mean())
-    said = f"{found.value or 0:.1%} of the {len(sure)} surest held-out rows are called wrong; of all, {error:.1%}"
-    if (found.low or 0.0) <= NOISE:
+    said = (
+        f"{found.value or 0:.1%} of the {len(sure)} surest unseen rows are called wrong; of all, {error:.1%}"
+    )
+    if (found.low or 0.0) <= NOISE or (found.value or 0.0) < PART * error:
         return Finding("label noise", "fine", found.value, said)
     return Finding(
         "label noise", "severe" if (found.low or 0.0) > MUCH_NOISE else "warning", found.value,
         f"{said}: about so many labels seem to be wrong, and no network can be better than they are.",
-        "Look at the surest mistakes and mend their labels.", f"shinso audit {patient.name} --predict {patient.output.name}",
+        "Look at the surest mistakes and mend their labels.",
+        f"shinso audit {patient.name} --predict {patient.output.name}",
     )  # fmt: skip
 
 
@@ -166,7 +174,8 @@ def weighting(patient: Patient) -> Finding:
     if tilt > TILT:
         return Finding(
             "loss weighting", "severe", tilt, f"{said}, though all should count alike.",
-            "Train again with weights that fit these rows.", patient.command({"train.class_weights": "balanced"}),
+            "Train again with weights that fit these rows.",
+            patient.command({"train.class_weights": "balanced"}),
         )  # fmt: skip
     return Finding("loss weighting", "fine", tilt, said)
 
@@ -191,7 +200,8 @@ def augmentation(patient: Patient) -> Finding:
     said = f"Accuracy {right[0]:.3f} on training images as they are, {right[1]:.3f} as {named} changes them"
     if lost > GAP:
         return Finding(
-            "augmentation", "severe" if lost > 2 * GAP else "warning", lost, f"{said}: it changes what they mean.",
+            "augmentation", "severe" if lost > 2 * GAP else "warning", lost,
+            f"{said}: it changes what they mean.",
             "Take a weaker one.", patient.command({"train.augment": "shift" if named != "shift" else "none"}),
         )  # fmt: skip
     return Finding("augmentation", "fine", lost, said)

@@ -1,4 +1,4 @@
-"""Checks of what goes in: scale, columns that give the target away, rows on both sides, time across the split."""
+"""Checks of what goes in: scale, columns that give the target away, doubles and time across the split."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def normalised(patient: Patient) -> Finding:
     if worst <= 1:
         return Finding("input normalised", "fine", worst, said)
     return Finding(
-        "input normalised", "severe", worst, f"Column {name!r} reaches the network {worst:.3g} times off the usual scale.",
+        "input normalised", "severe", worst, 
+        f"Column {name!r} reaches the network {worst:.3g} times off the usual scale.",
         "Train anew, so that the column learns its mean and deviation from these rows.", patient.command({}),
     )  # fmt: skip
 
@@ -107,7 +108,8 @@ def both_sides(patient: Patient) -> Finding:
     return Finding(
         "duplicates", "severe" if excess > MANY_DOUBLE else "warning", share,
         f"{said}: what is measured on them is remembered, not predicted.",
-        "Remove duplicates, then train again.", f"shinso audit {patient.name} --predict {patient.output.name} --fix",
+        "Remove duplicates, then train again.",
+        f"shinso audit {patient.name} --predict {patient.output.name} --fix",
     )  # fmt: skip
 
 
@@ -134,7 +136,8 @@ def across_time(patient: Patient) -> Finding:
     if alike < CLOSE:
         return Finding("time", "fine", alike, said)
     return Finding(
-        "time", "severe", alike, f"{said}, and the random split puts them on both sides: the test is too easy.",
+        "time", "severe", alike,
+        f"{said}, and the random split puts them on both sides: the test is too easy.",
         "Split by time.", patient.command({"data.time": times[0].name}),
     )  # fmt: skip
 

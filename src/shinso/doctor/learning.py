@@ -27,8 +27,8 @@ def one_batch(patient: Patient) -> Finding:
     """Whether 32 rows can be learned by heart, at the set learning rate or a tenth or ten times of it."""
     batch = patient.batch(patient.drawn(FEW))
     best, start = 0.0, 0.0
-    for factor in (1.0, 0.1, 10.0):
-        losses = steps(patient, patient.fresh(), batch, [factor] * BATCH_STEPS, train=False)
+    for factor, train in ((1.0, False), (1.0, True), (10.0, True), (0.1, True)):
+        losses = steps(patient, patient.fresh(), batch, [factor] * BATCH_STEPS, train=train)
         start, end = losses[0], float(np.nanmin(losses[-5:]))
         floor = _floor(patient)
         best = max(best, (start - end) / max(start - floor, 1e-9))
@@ -57,7 +57,7 @@ def _floor(patient: Patient) -> float:
 
 
 def learning_rate(patient: Patient) -> Finding:
-    """A range test (Smith, 2017): where between a ten-thousandth and a thousand times the set rate it learns."""
+    """A range test (Smith, 2017) from a ten-thousandth to a thousand times the set rate."""
     batch = patient.batch(patient.drawn(SOME))
     losses = np.array(steps(patient, patient.fresh(), batch, SWEEP.tolist()))
     kept = losses[np.isfinite(losses)]
@@ -128,7 +128,7 @@ def frozen(patient: Patient) -> Finding:
     if still:
         return Finding(
             "frozen layers", "severe", float(len(still)),
-            f"{len(still)} of {len(moved)} weights are just as they began, first {still[0]}: nothing trains them.",
+            f"{len(still)} of {len(moved)} weights are as they began, first {still[0]}: nothing trains them.",
             "See that they need a gradient, and that what they give is used.", patient.command({}),
         )  # fmt: skip
     return Finding("frozen layers", "fine", 0.0, f"All weights moved, by {middle:.2g} of their size (median)")

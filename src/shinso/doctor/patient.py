@@ -123,7 +123,7 @@ class Patient:
 def steps(
     patient: Patient, network: Network, batch: Batch, factors: list[float], *, train: bool = True
 ) -> list[float]:
-    """Losses of optimizer steps on one batch at factors of the set learning rate; ends at the first infinity."""
+    """Losses of steps on one batch at factors of the set learning rate; ends at the first infinity."""
     optimizer = Optimizer(network, patient.config.train, network.rates())
     rows, loss = len(next(iter(batch.values()))), patient.objective(network)
     network.train(train)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from . import explanations
+from . import charts, explanations
 from .data import Json
-from .markup import Content, Html, breakable, h
+from .markup import Content, Html, breakable, figure, h, section
 from .page import part, policy
+from .words import count, number
 
 
 def plain_page(title: str, lead: str, *sections: Content) -> str:
@@ -27,3 +28,30 @@ def explanation_page(found: Json) -> str:
     """The page that `shinso explain` writes."""
     lead = f"{found['method'].replace('_', ' ')} on {found['data']}: why {found['column']} is what it is"
     return plain_page(f"{found['run']}: explanations", lead, *explanations.sections(found))
+
+
+def robustness_page(found: Json) -> str:
+    """The page that `shinso robustness` writes."""
+    lead = f"{found['metric']} of {found['column']} on {count(found['rows'], 'row')} as the inputs get worse"
+    figures = [hardened(curve, found["metric"]) for curve in found["curves"]]
+    items = h("ul", {"class": "notes"}, *[h("li", None, text) for text in found["words"]])
+    return plain_page(
+        f"{found['run']}: robustness", lead, section("taken", "What to take away", items),
+        section("curves", "By strength", h("div", {"class": "figures"}, *figures)),
+    )  # fmt: skip
+
+
+def hardened(curve: Json, metric: str) -> Html:
+    """One metric against one strength, its interval in thin lines."""
+    points = [p for p in curve["points"] if p["value"] is not None]
+    if not points:
+        return Html("")
+    named = (("validation", metric, "value"), ("quiet", "lower end", "low"), ("quiet", "upper end", "high"))
+    lines = [
+        charts.Line(css, name, [(p["strength"], p[key]) for p in points if p[key] is not None])
+        for css, name, key in named
+    ]
+    lines = [line for line in lines if line.points]
+    summary = f"{metric} against the strength of {curve['against']}"
+    drawing = charts.line_chart(lines, summary=summary, x_name="strength", text=lambda v: number(v, 3))
+    return figure(curve["against"], drawing, "Thin lines: the 95% interval.")
