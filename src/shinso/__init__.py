@@ -38,7 +38,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "compare", "doctor", "evaluate", "explain", "predict", "report", "robustness", "samples", "settings", "train",
+    "compare", "doctor", "evaluate", "explain", "predict", "report", "robustness", "samples", "settings",
+    "train",
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from .scoring import Floats
 
 FOR, AGAINST = (192, 57, 43), (41, 98, 174)
 SIDE = 320  # pixels of an overlay
-CELL, LINE, COLUMNS = 8.2, 30.0, 64  # of marked words: width of a letter, height of a line, letters in a line
+CELL, LINE, COLUMNS = 8.2, 30.0, 46  # of marked words: width of a letter, height of a line, letters in a line
 MOST_BARS = 12
 
 
@@ -76,10 +76,10 @@ def overlay(seat: Seat, values_P: Floats) -> bytes:
         .convert("L")
         .resize(size, Resampling.NEAREST if scale > 4 else Resampling.BILINEAR)
     )
-    grey = np.asarray(base, np.float64)[..., None] * np.ones(3)
+    grey = (70 + 0.7 * np.asarray(base, np.float64)[..., None]) * np.ones(3)  # marks show on black too
     smooth = np.asarray(fromarray(marks_HW.astype(np.float32)).resize(size, Resampling.BILINEAR))[..., None]
     colour = np.where(smooth > 0, np.array(FOR, float), np.array(AGAINST, float))
-    strength = np.clip(np.abs(smooth), 0, 1) * 0.75
+    strength = np.clip(np.abs(smooth), 0, 1) ** 0.7 * 0.85
     file = io.BytesIO()
     fromarray((grey * (1 - strength) + colour * strength).clip(0, 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()

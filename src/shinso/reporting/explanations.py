@@ -20,7 +20,7 @@ CHECKS = (
 CURVES = (
     ("train", "hidden first", "deletion"),
     ("validation", "shown first", "insertion"),
-    ("quiet", "at random", "random"),
+    ("bound", "at random", "random"),
 )
 
 

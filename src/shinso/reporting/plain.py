@@ -46,7 +46,7 @@ def hardened(curve: Json, metric: str) -> Html:
     points = [p for p in curve["points"] if p["value"] is not None]
     if not points:
         return Html("")
-    named = (("validation", metric, "value"), ("quiet", "lower end", "low"), ("quiet", "upper end", "high"))
+    named = (("validation", metric, "value"), ("bound", "lower end", "low"), ("bound", "upper end", "high"))
     lines = [
         charts.Line(css, name, [(p["strength"], p[key]) for p in points if p[key] is not None])
         for css, name, key in named
