@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import FAST, houses, train
 
 import shinso
 from shinso.columns.base import object_array
@@ -28,6 +27,7 @@ from shinso.explaining.scoring import scorer_of
 from shinso.explaining.shap import constrained, enumerated, sampled, shap
 from shinso.explaining.tokens import tokens_of_groups
 from shinso.run import RunDirectory
+from small_runs import FAST, houses, train
 
 WORDS = ["映画", "良い", "悪い", "とても", "今日は", "駅で", "本当に"]
 
@@ -37,7 +37,9 @@ def texts(rows: int = 160) -> dict[str, list[Any]]:
     found = []
     for _ in range(rows):
         tone = rng.choice(["良い", "悪い"])
-        found.append((f"{rng.choice(['映画は', '駅の本は'])} {tone} {rng.choice(['とても', '今日は'])}", tone))
+        found.append(
+            (f"{rng.choice(['映画は', '駅の本は'])} {tone} {rng.choice(['とても', '今日は'])}", tone)
+        )
     return {"text": [f for f, _ in found], "tone": [t for _, t in found]}
 
 
@@ -187,7 +189,9 @@ def test_a_coalition_is_what_hiding_its_parts_one_by_one_gives() -> None:
         seat = Seat(column, value)
         kept = rng.random((5, len(seat.groups))) < 0.5
         for row, coalition in zip(seat.encode(kept), kept, strict=True):
-            wanted = column.encode(seat.hidden([g for g, k in zip(seat.groups, coalition, strict=True) if not k]))
+            wanted = column.encode(
+                seat.hidden([g for g, k in zip(seat.groups, coalition, strict=True) if not k])
+            )
             assert np.array_equal(row[: len(wanted)], wanted)
 
 
@@ -251,7 +255,9 @@ def test_every_number_stays_a_number_for_tables(runs: dict[str, shinso.Run], tmp
 def test_nearest_training_rows_are_of_the_same_kind(runs: dict[str, shinso.Run], tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     data = texts()
-    rows = [json.dumps({"text": a, "tone": b}, ensure_ascii=False) for a, b in zip(*data.values(), strict=True)]
+    rows = [
+        json.dumps({"text": a, "tone": b}, ensure_ascii=False) for a, b in zip(*data.values(), strict=True)
+    ]
     path.write_text("\n".join(rows), "utf-8")
     run = train(tmp_path, path, predict="tone", types={"text": "text"}, settings={**FAST, "train.epochs": 8})
     found = run.explain(texts(6), method="nearest", rows=2)["nearest"]
@@ -267,7 +273,9 @@ def test_nearest_training_rows_are_of_the_same_kind(runs: dict[str, shinso.Run],
         ({"rows": 0}, "--rows must be 1 or more"),
     ],
 )
-def test_what_does_not_suit_is_said(runs: dict[str, shinso.Run], options: Any, words: str, tmp_path: Path) -> None:
+def test_what_does_not_suit_is_said(
+    runs: dict[str, shinso.Run], options: Any, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(shinso.SettingError, match=words):
         shinso.explain(runs["table"], houses(5), out=tmp_path / "x", quiet=True, **options)
     assert not (tmp_path / "x").exists()

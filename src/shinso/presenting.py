@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .doctor import examine
+from .diagnosis import examine
 from .reporting import explanations
 from .reporting.terminal import summary_lines
-from .robustness import measure
 from .schema import display_width, pad
+from .stress import measure
 from .writing import to_csv
 
 

@@ -17,7 +17,7 @@ from .data.loader import Loader
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
-from .doctor import examine
+from .diagnosis import examine
 from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
 from .explaining import explain as explaining
@@ -27,8 +27,8 @@ from .forecasting import Window
 from .machine import make_plan
 from .preparing import Question, encode_given
 from .reports import write_report
-from .robustness import measure as robust
 from .run import RunDirectory
+from .stress import measure as robust
 from .writing import check_suffix, write_table
 
 BATCH = 1024

@@ -23,6 +23,7 @@ NOISE, MUCH_NOISE = 0.015, 0.05
 PART = 0.25  # of the error that wrong labels must explain: a weak network is wrong even where it is sure
 GAP = 0.1  # of accuracy or R2
 TILT = 3.0  # how much more one class may weigh than another where they should weigh alike
+LITTLE = 0.03  # of the metric: what shuffling must cost where rows are few
 LEAST = 100  # rows below which little can be said
 
 
@@ -42,12 +43,20 @@ def uses_inputs(patient: Patient) -> Finding:
     lost = gain(
         patient.output.kind, patient.truths(rows), own, other[patient.output.name], labels_of(patient.output)
     )
+    if lost["value"] is not None and patient.output.kind == "number":
+        deviation = float(np.nanstd(np.asarray(patient.truths(rows)))) or 1.0
+        lost = {
+            key: lost[key] / deviation if lost[key] is not None else None for key in ("value", "low", "high")
+        }
     spread = varied(own)
-    said = f"Shuffling the inputs costs {_number(lost['value'])} of {MAIN[patient.output.kind]}"
+    unit = " in deviations" if patient.output.kind == "number" else ""
+    said = f"Shuffling the inputs costs {_number(lost['value'])} of {MAIN[patient.output.kind]}{unit}"
     if spread < 1e-4:
         said = f"All rows get the same answer (deviation {spread:.1g})"
     elif (lost["low"] or 0.0) > 0:
         return Finding("uses its inputs", "fine", lost["value"], said)
+    elif (lost["value"] or 0.0) > LITTLE:
+        return Finding("uses its inputs", "note", lost["value"], f"{said}: too few rows to be sure.")
     return Finding(
         "uses its inputs", "severe", lost["value"], f"{said}: the inputs do not reach the answers.",
         "See that the given columns can tell the target at all, and that the learning rate is not far off.",

@@ -89,7 +89,7 @@ def gradients(patient: Patient) -> Finding:
         network, batch = patient.trained, patient.batch(patient.drawn(SOME))
     norms = {n: v for n, v in gradient_norms(patient, network, batch).items() if not n.endswith("bias")}
     values = np.array(list(norms.values()))
-    largest, middle = float(values.max()), float(np.median(values))
+    largest = float(values.max())
     if not math.isfinite(largest) or largest > EXPLODED:
         return Finding(
             "gradients", "severe", largest, f"The largest gradient has norm {largest:.3g}: it explodes.",
@@ -97,16 +97,16 @@ def gradients(patient: Patient) -> Finding:
             patient.command({"train.clip": 1.0, "train.learning_rate": _tenth(patient)}),
         )  # fmt: skip
     weakest = min(norms, key=lambda name: norms[name])
-    ratio = norms[weakest] / max(middle, 1e-12)
-    if ratio < VANISHED and middle > 1e-9:
+    ratio = norms[weakest] / max(largest, 1e-12)
+    if ratio < VANISHED and largest > 1e-9:
         return Finding(
             "gradients", "severe", ratio,
-            f"{weakest} gets {ratio:.1g} of the gradient of the middle layer: it vanishes on the way.",
+            f"{weakest} gets {ratio:.1g} of the largest gradient: it vanishes on the way.",
             "Take fewer layers, a normalisation or shortcuts, or another reader.",
             patient.command({"model.depth": max(1, (patient.config.model.depth or 2) // 2)}),
         )  # fmt: skip
     return Finding(
-        "gradients", "fine", ratio, f"Weakest against the middle layer {ratio:.2g}, largest {largest:.2g}"
+        "gradients", "fine", ratio, f"Weakest against the largest {ratio:.2g}, largest {largest:.2g}"
     )
 
 
