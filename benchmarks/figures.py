@@ -186,14 +186,19 @@ def measure(name: str, data: Path, seed: int, extra: tuple[str, ...]) -> dict[st
 
 
 def commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=RESULTS.parent,
-    )
-    return done.stdout.strip()
+    """The commit, and whether anything but the results differs from it."""
+    ask = {"capture_output": True, "text": True, "check": False, "cwd": RESULTS.parent.parent}
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **ask).stdout.strip()
+    others = [
+        "git",
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        f":!{RESULTS.parent.name}/{RESULTS.name}",
+    ]
+    return head + ("-dirty" if subprocess.run(others, **ask).stdout.strip() else "")
 
 
 def report(name: str, results: list[dict[str, Any]]) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 import shinso
 from shinso.columns.base import object_array
-from shinso.machine import environment, make_plan
+from shinso.machine import versions
 
 FILE = Path(__file__).parent / "golden.json"
 STEPS = 20
@@ -81,7 +81,7 @@ def losses(task: str) -> list[float]:
 
 
 def processor() -> str:
-    return str(environment(make_plan(shinso.RunConfig().train))["processor"])
+    return str(versions()["processor"])
 
 
 @pytest.mark.parametrize("task", TASKS)

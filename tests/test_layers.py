@@ -23,7 +23,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data", "schema", "forecasting"),
     ("features", "layers", "augment", "ngrams"),  # torch starts here
     ("models", "heads", "fusers"),
-    ("network", "machine", "optim", "randomness", "recipes", "loop", "checkpoints", "calibration"),
+    (
+        "network",
+        "machine",
+        "operations",
+        "plan",
+        "optim",
+        "randomness",
+        "recipes",
+        "loop",
+        "checkpoints",
+        "calibration",
+    ),
     ("run",),
     (),  # every other module: the verbs and what they are made of
     ("api",),

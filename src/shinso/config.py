@@ -77,20 +77,29 @@ class ModelConfig(Config):
 class TrainConfig(Config):
     """The training loop."""
 
-    optimizer: Literal["adamw", "sgd", "muon"] | None = option(None, "What moves the weights.")
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adagrad", "muon"] | None = option(
+        None, "What moves the weights; sgd has momentum, unless train.momentum is 0."
+    )
     learning_rate: float | None = option(
         None, "Peak learning rate, reached after warmup.", low=1e-7, high=10.0, search=(1e-4, 1e-1), log=True
     )
     weight_decay: float | None = option(
-        None, "Decoupled weight decay.", low=0.0, high=10.0, search=(1e-5, 1e-1), log=True
+        None, "Weight decay; decoupled in AdamW and Muon.", low=0.0, high=10.0, search=(1e-5, 1e-1), log=True
     )
-    momentum: float | None = option(None, "Momentum of SGD and Muon.", low=0.0, high=0.999)
+    momentum: float | None = option(None, "Momentum of SGD, RMSprop and Muon.", low=0.0, high=0.999)
     batch_size: int | None = option(
         None, "Rows of one optimizer step.", low=1, high=1 << 20, search=(32, 2048), log=True
     )
     accumulate: int = option(1, "Parts that a batch is split in to save memory.", low=1, high=1024)
     epochs: int | None = option(None, "Passes over the training rows.", low=1, high=100_000)
-    schedule: Literal["cosine", "linear", "constant"] | None = option(None, "Learning rate after warmup.")
+    schedule: Literal["cosine", "linear", "onecycle", "exponential", "step", "constant"] | None = option(
+        None, "How the learning rate falls after warmup; onecycle moves the momentum too."
+    )
+    decay: float | None = option(
+        None, "Factor of every drop of the step schedule (.1), or of all of the exponential one (.01).",
+        low=1e-9, high=1.0,
+    )  # fmt: skip
+    drops: int = option(2, "Drops of the step schedule, at even distances.", low=1, high=1000)
     warmup: float | None = option(
         None, "Share of the steps over which the learning rate rises.", low=0.0, high=1.0
     )
@@ -116,6 +125,9 @@ class TrainConfig(Config):
     )  # fmt: skip
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Arithmetic of the forward and backward pass."
+    )
+    compile: Literal["no", "yes"] = option(
+        "no", "Whether torch.compile makes the network faster; it takes a while before the first step."
     )
     threads: int | None = option(None, "Threads; all cores of the process when not given.", low=1, high=1024)
     checkpoint_seconds: float = option(30.0, "Seconds between two checkpoints.", low=0.0)

@@ -17,11 +17,11 @@ from .data.loader import Loader
 from .data.store import Store
 from .errors import DataError
 from .heads import POOLED
-from .loop import autocast, to_tensors
-from .machine import Plan
+from .loop import to_tensors
 from .metrics import MAIN, evaluate_predictions, lower_is_better
 from .metrics import score as quick_metrics
 from .network import Network
+from .plan import Plan, autocast
 from .randomness import private_randomness
 from .schema import Schema
 

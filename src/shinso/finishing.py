@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import save
 
 from .baselines import Part, baselines
@@ -18,12 +19,15 @@ from .console import Console
 from .data.loader import Rows
 from .evaluation import calibrated, labels_of, measure, predict_rows, truth_of, unseen_labels
 from .files import write_atomic
-from .loop import Fitted
-from .machine import Plan, peak_memory, roofs
+from .loop import Fitted, to_tensors
+from .machine import peak_memory, this_machine
 from .metrics import coverage
 from .mistakes import worst
 from .network import Network
+from .operations import operations
+from .plan import Plan, autocast
 from .preparing import Prepared
+from .randomness import private_randomness
 from .reporting.terminal import summary_lines
 from .reports import write_report
 from .run import RunDirectory
@@ -35,6 +39,7 @@ LEAST_BASELINE, MOST_BASELINE = 2.0, 20.0  # seconds
 LEFT_FOR_WRITING = 1.0  # seconds kept of a time limit
 LARGE = frozenset({"image", "mask", "text"})  # kinds of output that are evaluated on a part of the rows
 MOST_LARGE = 500
+COUNTED = 32  # rows whose operations are counted
 SUMMARISED = 100_000  # training rows that a summary looks at
 
 
@@ -50,9 +55,11 @@ def finish(
     run.write_json("calibration.json", {name: c.to_dict() for name, c in calibration.items()})
     part = "test" if len(prepared.split.test) else "validation" if len(prepared.split.validation) else "train"
     rows = evaluated_rows(prepared, part)
+    predicting = time.perf_counter()
     predictions = predict_rows(
         network, prepared.schema, prepared.loader(rows, BATCH, targets=False), plan, seed
     )
+    fitted.work.seconds["predict"] = time.perf_counter() - predicting
     truths = truths_of(prepared, rows)
     block = prepared.window.ahead if prepared.window else 1  # neighbouring windows overlap
     outputs = measure(prepared.schema, predictions, truths, calibration, seed, block)
@@ -71,7 +78,10 @@ def finish(
         "evaluated": len(rows),
         "unseen_labels": unseen_labels(prepared.schema, prepared.store),
         "outputs": outputs,
-        "training": training_facts(run, network, fitted, plan, seconds),
+        "training": {
+            **training_facts(network, fitted, plan, seconds),
+            "phases": phases(prepared, network, fitted, plan, len(rows)),
+        },
     }
     run.write_json("evaluation.json", evaluation)
     write_predictions(run, prepared, rows, predictions, truths, calibration)
@@ -178,14 +188,38 @@ def budget(seconds: Mapping[str, float], deadline: float | None) -> float:
     return max(0.1, min(wanted, deadline - time.monotonic() - LEFT_FOR_WRITING))
 
 
+def phases(
+    prepared: Prepared, network: Network, fitted: Fitted, plan: Plan, evaluated: int
+) -> dict[str, dict[str, float]]:
+    """By phase of the computing: seconds, operations a second, and their share of the machine's roof."""
+    sample = prepared.split.train[:COUNTED]
+    (rows, arrays), *_ = prepared.loader(sample, COUNTED, targets=False).in_order()
+    batch = to_tensors(arrays, plan.device)
+    with torch.inference_mode(), private_randomness("operations"), autocast(plan):
+        forward = operations(lambda: network.predict(batch, len(rows))) / len(rows)
+    work = fitted.work
+    found = {
+        "compute": work.operations,
+        "validate": forward * len(prepared.split.validation) * fitted.work.times.get("validate", 0),
+        "predict": forward * evaluated,
+    }
+    roof = this_machine(plan.threads).roof(plan.precision, onednn=plan.onednn)
+    facts = {name: {"seconds": round(spent, 3)} for name, spent in work.seconds.items()}
+    for name, count in found.items():
+        if facts.get(name, {}).get("seconds"):
+            rate = count / work.seconds[name]
+            facts[name] |= {"flops": count, "flops_per_second": rate, "share_of_roof": rate / roof}
+    return facts
+
+
 def training_facts(
-    run: RunDirectory, network: Network, fitted: Fitted, plan: Plan, seconds: Mapping[str, float]
+    network: Network, fitted: Fitted, plan: Plan, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """What the run cost: time by phase, memory, operations and their share of the machine's roof."""
-    progress = fitted.progress
-    roof = roofs()
-    loop = seconds["train"]
-    rate = fitted.flops * progress.step / loop if loop > 0 else 0.0
+    progress, work = fitted.progress, fitted.work
+    roof = this_machine(plan.threads).roof(plan.precision, onednn=plan.onednn)
+    computing = work.seconds.get("compute", 0.0)
+    rate = work.operations / computing if computing > 0 else 0.0
     return {
         "steps": progress.step,
         "epochs": progress.epoch,
@@ -195,10 +229,10 @@ def training_facts(
         "parameters": sum(p.numel() for p in network.parameters()),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_bytes": peak_memory(),
-        "flops_per_step": fitted.flops,
+        "flops": work.operations,
         "flops_per_second": rate,
-        "roof_flops_per_second": roof.get(plan.precision, roof["fp32"]),
-        "share_of_roof": rate / roof.get(plan.precision, roof["fp32"]),
+        "roof_flops_per_second": roof,
+        "share_of_roof": rate / roof,
     }
 
 

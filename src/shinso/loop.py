@@ -9,20 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from .checkpoints import Progress
 from .config import TrainConfig
 from .errors import ShinsoError
 from .heads import Loss
-from .machine import Plan
-from .optim import Average, Optimizer, learning_rate
+from .operations import Work
+from .optim import Average, Optimizer, learning_rate, momentum
+from .plan import Plan, autocast
 from .randomness import private_randomness
 
 Batch = dict[str, Tensor]
@@ -51,17 +51,45 @@ class Keeper(Protocol):
     def report(self, progress: Progress, entry: dict[str, Any]) -> None: ...
 
 
+@dataclass
+class Unkept:
+    """A keeper that keeps nothing but the log: for modules trained by hand, without a run directory."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def restore(self) -> None:
+        """There is nothing to go on from."""
+
+    def save(
+        self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool
+    ) -> None:
+        """Nothing is written."""
+
+    def planned_steps(self, progress: Progress, most: int) -> int:
+        """All of them."""
+        return progress.total_steps
+
+    def must_stop(self) -> str:
+        """Never."""
+        return ""
+
+    def report(self, progress: Progress, entry: dict[str, Any]) -> None:
+        """Remember what would be logged."""
+        self.entries.append(entry)
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What the loop leaves: the best weights (already in the module) and how it went."""
 
     progress: Progress
-    flops: int  # of one step
+    work: Work  # seconds by phase and operations of this process
 
 
 def fit(
     module: nn.Module, batches: Batches, objective: Objective, config: TrainConfig, plan: Plan, *,
-    keeper: Keeper, score: Score | None = None, seed: int = 0, rates: dict[str, float] | None = None,
+    keeper: Keeper | None = None, score: Score | None = None, seed: int = 0,
+    rates: dict[str, float] | None = None,
 ) -> Fitted:  # fmt: skip
     """Train `module` so that `objective(batch, rows)` falls; keep the weights of the best validation score.
 
@@ -69,11 +97,12 @@ def fit(
     without it the last weights are kept. Raises `ShinsoError` when the loss never becomes finite.
     """
     assert config.epochs is not None
+    keeper, work = keeper or Unkept(), Work()
     optimizer = Optimizer(module, config, rates or {})
     average = Average(module, config.ema) if config.ema else None
     progress, best = _restored(keeper, module, optimizer, average)
     progress.total_steps = progress.total_steps or config.epochs * len(batches)
-    most, interval, flops, failed = progress.total_steps, _interval(config.epochs, len(batches)), 0, 0
+    most, interval, failed = progress.total_steps, _interval(config.epochs, len(batches)), 0
 
     def groups() -> dict[str, dict[str, Tensor]]:
         averages = {"average": average.values} if average else {}
@@ -81,18 +110,18 @@ def fit(
 
     module.train()
     while progress.step < progress.total_steps and not progress.stopped:
-        for rows, arrays in batches.epoch(progress.epoch, progress.batch):
-            batch = to_tensors(arrays, plan.device)
-            with private_randomness(seed, "step", progress.step), _counted(flops == 0) as counter:
+        for rows, batch in _timed(batches.epoch(progress.epoch, progress.batch), plan, work):
+            with private_randomness(seed, "step", progress.step), work.phase("compute"), work.counting(batch):
                 losses = backward(module, objective, batch, len(rows), config.accumulate, plan)
-                flops = flops or (counter.get_total_flops() if counter else 0)
-            finite = math.isfinite(sum(losses.values())) and _clip(module, config.clip)
-            if finite:
-                optimizer.step(learning_rate(progress.step / progress.total_steps, config))
-            else:
-                optimizer.zero_grad()
-            if average:
-                average.update(module, progress.step + 1)
+            with work.phase("update"):
+                finite = math.isfinite(sum(losses.values())) and _clip(module, config.clip)
+                if finite:
+                    share = progress.step / progress.total_steps
+                    optimizer.step(learning_rate(share, config), momentum(share, config))
+                else:
+                    optimizer.zero_grad()
+                if average:
+                    average.update(module, progress.step + 1)
             failed = 0 if finite else failed + 1
             progress.skipped += not finite
             progress.step, progress.batch = progress.step + 1, progress.batch + 1
@@ -103,10 +132,12 @@ def fit(
             progress.total_steps = keeper.planned_steps(progress, most)
             last = progress.step >= progress.total_steps or bool(progress.stopped)
             if last or progress.step % interval == 0:
-                best = _validate(module, average, score, progress, best, keeper, config)
+                with work.phase("validate"):
+                    best = _validate(module, average, score, progress, best, keeper, config)
             if progress.batch == len(batches):
                 progress.epoch, progress.batch = progress.epoch + 1, 0
-            keeper.save(progress, groups, now=last)
+            with work.phase("checkpoint"):
+                keeper.save(progress, groups, now=last)
             if last or progress.stopped:
                 break
     if not best:
@@ -115,7 +146,7 @@ def fit(
             "(--set train.learning_rate=1e-4), or train in full precision (--set train.precision=fp32)."
         )
     module.load_state_dict(best)
-    return Fitted(progress, flops)
+    return Fitted(progress, work)
 
 
 def backward(
@@ -153,9 +184,17 @@ def to_tensors(arrays: Mapping[str, Any], device: str) -> Batch:
     return {name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()}
 
 
-def autocast(plan: Plan) -> torch.autocast:
-    """The precision of the plan: bf16 products over fp32 weights, or plain fp32."""
-    return torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16")
+def _timed(
+    epoch: Iterator[tuple[Any, dict[str, Any]]], plan: Plan, work: Work
+) -> Iterator[tuple[Any, Batch]]:
+    """The batches of an epoch as tensors on the device; what making them takes is the phase "input"."""
+    while True:
+        with work.phase("input"):
+            found = next(epoch, None)
+            made = None if found is None else (found[0], to_tensors(found[1], plan.device))
+        if made is None:
+            return
+        yield made
 
 
 @contextmanager
@@ -234,15 +273,6 @@ def _add(sums: dict[str, float], values: Mapping[str, float]) -> None:
         sums[name] = sums.get(name, 0.0) + value
     if values:
         sums["steps"] = sums.get("steps", 0.0) + 1.0
-
-
-@contextmanager
-def _counted(wanted: bool) -> Iterator[FlopCounterMode | None]:  # noqa: FBT001
-    if not wanted:
-        yield None
-        return
-    with FlopCounterMode(display=False) as counter:
-        yield counter
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from .config import TrainConfig
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration (Jordan et al., 2024)
+Groups = list[dict[str, Any]]
+ONE_CYCLE_RISE = 0.25  # share of the steps, where warmup is not set
 
 
 def learning_rate(progress: float, config: TrainConfig) -> float:
@@ -20,13 +22,44 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
     >>> learning_rate(1.0, TrainConfig(schedule="cosine", warmup=0.1)) < 1e-9
     True
     """
-    warmup = config.warmup or 0.0
+    one_cycle = config.schedule == "onecycle"
+    warmup = ONE_CYCLE_RISE if one_cycle and config.warmup is None else config.warmup or 0.0
     if progress < warmup:
-        return max(progress, 1e-3) / warmup
+        risen = max(progress, 1e-3) / warmup
+        return 0.04 + 0.96 * (1 - _cosine(risen)) if one_cycle else risen
     rest = min(1.0, (progress - warmup) / max(1e-9, 1 - warmup))
-    if config.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * rest)) if config.schedule == "cosine" else 1 - rest
+    return SCHEDULES[config.schedule or "cosine"](rest, config)
+
+
+def _cosine(share: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+# How the learning rate falls after warmup: from the share of the steps that are left behind to a factor.
+SCHEDULES: dict[str, Callable[[float, TrainConfig], float]] = {
+    "constant": lambda share, config: 1.0,
+    "linear": lambda share, config: 1 - share,
+    "cosine": lambda share, config: _cosine(share),
+    "onecycle": lambda share, config: max(4e-6, _cosine(share)),  # Smith & Topin 2018, arXiv 1708.07120
+    "exponential": lambda share, config: (config.decay or 0.01) ** share,
+    "step": lambda share, config: (config.decay or 0.1) ** min(
+        config.drops, math.floor(share * (config.drops + 1))
+    ),
+}  # fmt: skip
+
+
+def momentum(progress: float, config: TrainConfig) -> float | None:
+    """The momentum (first beta) that one-cycle wants at this point: low where the rate is high; else None.
+
+    >>> momentum(0.25, TrainConfig(schedule="onecycle"))
+    0.85
+    """
+    if config.schedule != "onecycle":
+        return None
+    rise = ONE_CYCLE_RISE if config.warmup is None else config.warmup
+    if progress < rise:
+        return 0.85 + 0.10 * _cosine(progress / rise)
+    return 0.95 - 0.10 * _cosine((progress - rise) / max(1e-9, 1 - rise))
 
 
 class Muon(torch.optim.Optimizer):
@@ -44,33 +77,66 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step; `closure` is not used."""
+        """One step; `closure` is not used. Matrices of one shape are moved together: few large products."""
         for group in self.param_groups:
+            alike: dict[tuple[int, int], list[Tensor]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(p)
-                buffer = state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(buffer, group["momentum"])
-                matrix = orthogonalise(update.reshape(len(update), -1)).reshape(p.shape)
-                scale = 0.2 * math.sqrt(max(len(update), update[0].numel()))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(matrix.to(p.dtype), alpha=-group["lr"] * scale)
+                if p.grad is not None:
+                    alike.setdefault((len(p), p[0].numel()), []).append(p)
+            for (rows, columns), parameters in alike.items():
+                updates = self._updates(parameters, group["momentum"])
+                made_KMN = orthogonalise(torch.stack([u.reshape(rows, columns) for u in updates]))
+                moves = [m.reshape(p.shape).to(p.dtype) for m, p in zip(made_KMN, parameters, strict=True)]
+                scale = 0.2 * math.sqrt(max(rows, columns))
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, moves, alpha=-group["lr"] * scale)
+
+    def _updates(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
+        """Nesterov's momentum: the gradients moved on towards their running means."""
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        return list(torch._foreach_lerp(gradients, buffers, momentum))
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """(M, N) -> (M, N): all singular values brought to about 1, in bfloat16."""
+def orthogonalise(matrices_KMN: Tensor, steps: int = 5) -> Tensor:
+    """(K, M, N) -> (K, M, N) bfloat16: the singular values of each matrix brought to about 1."""
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = matrices_KMN.bfloat16()
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
+    tall = x.shape[1] > x.shape[2]
+    x = x.transpose(1, 2).contiguous() if tall else x
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+        gram = torch.bmm(x, x.transpose(1, 2))
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x.transpose(1, 2) if tall else x
+
+
+def _sgd(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    """Momentum of .9 with Nesterov's look ahead; without momentum where it is set to 0."""
+    momentum = 0.9 if config.momentum is None else config.momentum
+    rate = config.learning_rate or 0.0
+    return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, foreach=True)
+
+
+def _rmsprop(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    rate = config.learning_rate or 0.0
+    return torch.optim.RMSprop(groups, rate, alpha=0.9, momentum=config.momentum or 0.0, foreach=True)
+
+
+# What moves the weights that Muon does not. AdamW decouples weight decay; the others add it to the gradient.
+OPTIMIZERS: dict[str, Callable[[Groups, TrainConfig], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adagrad": lambda groups, config: torch.optim.Adagrad(groups, config.learning_rate or 0.0, fused=True),
+    "rmsprop": _rmsprop,
+    "adam": lambda groups, config: torch.optim.Adam(groups, config.learning_rate or 0.0, fused=True),
+    "adamw": lambda groups, config: torch.optim.AdamW(groups, config.learning_rate or 0.0, fused=True),
+    "muon": lambda groups, config: torch.optim.AdamW(groups, config.learning_rate or 0.0, fused=True),
+}
 
 
 class Optimizer:
@@ -85,22 +151,19 @@ class Optimizer:
             self.parts.append(
                 Muon(groups["matrices"], config.learning_rate, 0.95 if momentum is None else momentum, decay)
             )
-        if groups["others"] and config.optimizer == "sgd":
-            self.parts.append(
-                torch.optim.SGD(
-                    groups["others"], config.learning_rate, momentum=0.9 if momentum is None else momentum,
-                    nesterov=bool(momentum is None or momentum > 0), foreach=True,
-                )
-            )  # fmt: skip
-        elif groups["others"]:
-            self.parts.append(torch.optim.AdamW(groups["others"], config.learning_rate, fused=True))
+        if groups["others"]:
+            self.parts.append(OPTIMIZERS[config.optimizer](groups["others"], config))
         self.base = [[g["lr"] for g in part.param_groups] for part in self.parts]
 
-    def step(self, factor: float) -> None:
+    def step(self, factor: float, momentum: float | None = None) -> None:
         """Move every weight at `factor` times its base learning rate, then clear the gradients."""
         for part, rates in zip(self.parts, self.base, strict=True):
             for group, rate in zip(part.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
+                if momentum is not None and "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                elif momentum is not None and group.get("momentum"):
+                    group["momentum"] = momentum
             part.step()
             part.zero_grad(set_to_none=True)
 

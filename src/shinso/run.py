@@ -18,7 +18,9 @@ from .config import RunConfig
 from .errors import RunError, SettingError
 from .files import file_digest, read_json, read_json_lines, sync_folder, write_atomic, write_json
 from .heads import HeadOptions
+from .machine import this_machine
 from .network import Network
+from .plan import Plan, make_plan
 from .randomness import private_randomness
 from .schema import Schema
 
@@ -127,6 +129,22 @@ class RunDirectory:
         if not isinstance(found, dict):
             raise RunError(f"{self.path / 'data.json'} is damaged: it holds no object.")
         return found
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What the run was made with: versions, machine, and the plan of how it computes."""
+        found = read_json(self.verified("environment.json"))
+        if not isinstance(found, dict):
+            raise RunError(f"{self.path / 'environment.json'} is damaged: it holds no object.")
+        return found
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How the network of this run computes here: as it was trained, where this machine can."""
+        stored = self.environment.get("plan")
+        if stored is None:
+            return make_plan(self.config.train)
+        return Plan.restore(stored, this_machine(self.config.train.threads))
 
     @property
     def evaluation(self) -> dict[str, Any]:

@@ -28,10 +28,12 @@ from .finishing import finish, truths_of
 from .forecasting import Window
 from .heads import HeadOptions, Loss
 from .keeper import RunKeeper
-from .loop import Batch, Fitted, Objective, fit
-from .machine import Plan, environment, make_plan
+from .loop import Batch, Fitted, Objective, fit, to_tensors
+from .machine import versions
 from .network import Network
+from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
+from .randomness import private_randomness
 from .recipes import VERSION, Facts, resolve
 from .reopening import reopened
 from .reports import now
@@ -62,21 +64,22 @@ def train(
     Raises `DataError`, `SettingError` or `RunError` before anything is written where the input is at fault.
     """
     started = time.monotonic()
-    plan = make_plan(config.train)
-    torch.set_num_threads(plan.threads)
     path = out or free_name(name_of(source))
     must_be_new(path)
-    reading = time.perf_counter()
-    table = Table.read(source, config.data)
-    reading = time.perf_counter() - reading
-    prepared = windowed_and_prepared(table, question, config, console)
-    config = resolve(config, prepared.schema, facts(prepared))
-    check_network(prepared.schema, config)
-    run = start(path, prepared, config, source, plan)
-    with locked(run):
-        deadline = None if config.minutes is None else started + 60 * config.minutes
-        job = Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds})
-        return complete(job)
+    plan = make_plan(config.train)
+    with applied(plan):
+        reading = time.perf_counter()
+        table = Table.read(source, config.data)
+        reading = time.perf_counter() - reading
+        prepared = windowed_and_prepared(table, question, config, console)
+        config = resolve(config, prepared.schema, facts(prepared))
+        check_network(prepared.schema, config)
+        run = start(path, prepared, config, source)
+        with locked(run):
+            deadline = None if config.minutes is None else started + 60 * config.minutes
+            return complete(
+                Job(run, prepared, plan, console, deadline, {"read": reading, **prepared.seconds})
+            )
 
 
 def resume(path: Path, source: Source | None, console: Console, allow: tuple[str, ...] = ()) -> RunDirectory:
@@ -86,9 +89,8 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
         console.say(f"{path} is complete already.")
         return run
     started = time.monotonic()
-    plan = make_plan(run.config.train)
-    torch.set_num_threads(plan.threads)
-    with locked(run):
+    plan = run.plan
+    with locked(run), applied(plan):
         prepared = reopened(run, source, console)
         minutes = run.config.minutes
         deadline = None if minutes is None else started + 60 * minutes
@@ -99,6 +101,7 @@ def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
     config = job.run.config
     network = job.run.build_network().to(job.plan.device)
+    job = replace(job, plan=settled(job, network))
     parameters = sum(p.numel() for p in network.parameters())
     job.console.say(
         f"{parameters:,} parameters, {job.plan.precision} on {job.plan.device}, {job.plan.threads} threads, "
@@ -122,6 +125,27 @@ def complete(job: Job) -> RunDirectory:
         seconds=job.seconds, deadline=job.deadline,
     )  # fmt: skip
     return job.run
+
+
+def settled(job: Job, network: Network) -> Plan:
+    """The plan of the run: the one that it began with, or now proven on its first rows and written down."""
+    environment = job.run.environment
+    if "plan" in environment:
+        return job.plan
+    config = job.run.config
+    loader = job.prepared.loader(job.prepared.split.train[:PROBED], PROBED, config.seed)
+    rows, arrays = next(loader.epoch(0))
+    batch, losses = to_tensors(arrays, job.plan.device), objective(network, job.prepared, config)
+
+    def probe() -> Any:
+        with private_randomness(config.seed, "probe"):
+            return losses(batch, len(rows))
+
+    plan = verified(job.plan, network.train(), probe)
+    if plan is not job.plan:
+        job.console.say(f"! {plan.reasons[0]}; training in {plan.precision}.")
+    job.run.write_json("environment.json", {**environment, "plan": plan.to_dict()})
+    return plan
 
 
 def fit_network(job: Job, network: Network, keeper: RunKeeper) -> Fitted:
@@ -222,7 +246,7 @@ def check_network(schema: Schema, config: RunConfig) -> None:
         )
 
 
-def start(path: Path, prepared: Prepared, config: RunConfig, source: Source, plan: Plan) -> RunDirectory:
+def start(path: Path, prepared: Prepared, config: RunConfig, source: Source) -> RunDirectory:
     """A run directory with all that it holds before its first step; it appears whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(draft, ignore_errors=True)
@@ -231,7 +255,7 @@ def start(path: Path, prepared: Prepared, config: RunConfig, source: Source, pla
         run.write_json("schema.json", prepared.schema.to_dict())
         run.write_json("data.json", described(prepared, config, source))
         run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
-        run.write_json("environment.json", {"created": now(), **environment(plan)})
+        run.write_json("environment.json", {"created": now(), **versions()})
         must_be_new(path)
         draft.replace(path)
     finally:

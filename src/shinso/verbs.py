@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import training
 from .config import RunConfig
@@ -24,7 +23,7 @@ from .explaining import explain as explaining
 from .explaining.explain import Asked
 from .files import write_atomic, write_json
 from .forecasting import Window
-from .machine import make_plan
+from .plan import applied
 from .preparing import Question, encode_given
 from .reports import write_report
 from .run import RunDirectory
@@ -96,9 +95,9 @@ def predictions_of(run: RunDirectory, table: Tabular, console: Console) -> dict[
     """By predicted column, in the order of the table: what the network gives."""
     store = encode_given(table, run.schema.given, console)
     _refuse_bad(store.bad)
-    plan = make_plan(run.config.train)
     loader = Loader(store, run.schema.given, np.arange(len(table)), BATCH)
-    return predict_rows(run.network.to(plan.device), run.schema, loader, plan, run.config.seed)
+    with applied(run.plan):
+        return predict_rows(run.network.to(run.plan.device), run.schema, loader, run.plan, run.config.seed)
 
 
 def evaluate(
@@ -151,7 +150,8 @@ def explain(
     """See `api.explain`; explanations that stand in the run are shown in its report."""
     run = opened(path, allow)
     asked = Asked(method, rows, column, None if out is None else Path(out))
-    found = explaining.explain(run, data, asked, Console(quiet=quiet))
+    with applied(run.plan):
+        found = explaining.explain(run, data, asked, Console(quiet=quiet))
     if out is None:
         write_report(run, run.evaluation)
         run.seal()
@@ -175,7 +175,8 @@ def robustness(
         raise SettingError(f"--rows must be 2 or more; received {rows}.")
     run = opened(path, allow)
     folder = None if out is None else Path(out)
-    return robust.robustness(run, data, against, rows, folder, Console(quiet=quiet))
+    with applied(run.plan):
+        return robust.robustness(run, data, against, rows, folder, Console(quiet=quiet))
 
 
 def report(path: Path, *, out: str | Path | None) -> Path:
@@ -190,10 +191,9 @@ def report(path: Path, *, out: str | Path | None) -> Path:
 
 
 def opened(path: Path, allow: tuple[str, ...]) -> RunDirectory:
-    """A complete run, its network on as many threads as it trained with."""
+    """A complete run."""
     run = RunDirectory(path, allow=allow)
     run.require_complete()
-    torch.set_num_threads(make_plan(run.config.train).threads)
     return run
 
 

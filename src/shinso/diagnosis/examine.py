@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..config import RunConfig
 from ..console import Console
 from ..data.table import Table
 from ..errors import SettingError
 from ..heads import HeadOptions
-from ..machine import make_plan
+from ..plan import applied, make_plan
 from ..preparing import Question
 from ..recipes import resolve
 from ..reopening import reopened
@@ -49,7 +47,7 @@ def examine(patient: Patient, console: Console) -> dict[str, Any]:
     """Run the checks; gives findings, the worst first, and the commands in that order."""
     started, found = time.perf_counter(), []
     wanted = [(name, check) for name, check, trained in CHECKS if patient.run is not None or not trained]
-    with console.progress("examining") as advance:
+    with applied(patient.plan), console.progress("examining") as advance:
         for i, (name, check) in enumerate(wanted):
             advance(i, len(wanted), name)
             found.append(check(patient))
@@ -68,10 +66,8 @@ def patient_of_run(run: RunDirectory, source: Any, console: Console) -> Patient:
     """A run with the rows that it was trained on."""
     run.require_complete()
     prepared = reopened(run, source, Console(quiet=True))
-    plan = make_plan(run.config.train)
-    torch.set_num_threads(plan.threads)
     name = run.data["source"] if isinstance(run.data["source"], str) else "DATA"
-    return Patient(prepared, run.config, plan, name, run.head_options(), run)
+    return Patient(prepared, run.config, run.plan, name, run.head_options(), run)
 
 
 def patient_of_data(
@@ -85,7 +81,6 @@ def patient_of_data(
     config = resolve(config, prepared.schema, facts(prepared))
     check_network(prepared.schema, config)
     plan = make_plan(config.train)
-    torch.set_num_threads(plan.threads)
     smooth, loss = config.train.label_smoothing or 0.0, config.train.loss or ""
     options = {c.name: HeadOptions(label_smoothing=smooth, loss=loss) for c in prepared.schema.predict}
     name = str(source) if isinstance(source, str | Path) else "DATA"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,9 +19,9 @@ from ..evaluation import predict_rows
 from ..finishing import truths_of
 from ..heads import HeadOptions
 from ..loop import Objective, backward, to_tensors
-from ..machine import Plan
 from ..network import Batch, Network
 from ..optim import Optimizer
+from ..plan import Plan
 from ..preparing import Prepared, spread
 from ..randomness import derive, private_randomness
 from ..run import RunDirectory
@@ -142,7 +142,7 @@ def gradient_norms(patient: Patient, network: Network, batch: Batch) -> dict[str
     """By parameter: the norm of the gradient over one batch, evaluation mode."""
     network.eval().zero_grad(set_to_none=True)
     rows = len(next(iter(batch.values())))
-    plan = Plan(patient.plan.device, "fp32", patient.plan.threads)
+    plan = replace(patient.plan, precision="fp32")
     backward(network, patient.objective(network), batch, rows, 1, plan)
     norms = {
         name: 0.0 if p.grad is None else float(torch.linalg.vector_norm(p.grad.float()))

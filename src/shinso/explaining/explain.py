@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..console import Console
@@ -22,8 +21,8 @@ from ..errors import DataError, SettingError
 from ..evaluation import require_columns
 from ..files import write_atomic, write_json
 from ..forecasting import Window
-from ..machine import Plan, make_plan
 from ..network import Network
+from ..plan import Plan
 from ..preparing import encode_given, spread
 from ..randomness import derive, private_randomness
 from ..reopening import reopened
@@ -121,8 +120,7 @@ def prepared_work(run: RunDirectory, source: Source, asked: Asked, console: Cons
         raise SettingError(
             f"{run.path} predicts from nothing, so there is nothing to explain its answers by."
         )
-    plan = make_plan(run.config.train)
-    torch.set_num_threads(plan.threads)
+    plan = run.plan
     return Work(run, run.network.to(plan.device), table, scorer, method, plan, console)
 
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.loader import Loader
-from ..loop import autocast, to_tensors
-from ..machine import Plan
+from ..loop import to_tensors
 from ..network import Network
+from ..plan import Plan, autocast
 from ..preparing import Prepared, spread
 
 MOST_TRAINING = 20_000

@@ -14,8 +14,8 @@ from ..columns.base import Array
 from ..data.loader import Loader
 from ..data.store import Encoded, Rows, Store
 from ..evaluation import calibrated, labels_of, predict_rows, truth_of
-from ..machine import Plan
 from ..metrics import MAIN, gain
+from ..plan import Plan
 from ..run import RunDirectory
 from .checks import estimate
 from .game import Game

@@ -28,8 +28,8 @@ from ..evaluation import calibrated, labels_of, predict_rows, require_columns, t
 from ..files import write_atomic, write_json
 from ..heads import Loss
 from ..loop import Batch, to_tensors
-from ..machine import Plan, make_plan
 from ..metrics import MAIN, evaluate_predictions, lower_is_better
+from ..plan import Plan
 from ..preparing import encode_given, spread
 from ..randomness import derive, generator
 from ..reporting.plain import robustness_page
@@ -151,9 +151,7 @@ def prepared_bench(run: RunDirectory, source: Source, most: int) -> Bench:
     require_columns(run.schema, table.names, targets=True)
     if not len(table):
         raise DataError(f"{table.describe()} has no rows to measure on.")
-    plan = make_plan(run.config.train)
-    torch.set_num_threads(plan.threads)
-    return Bench(run, table, spread(np.arange(len(table)), most), plan)
+    return Bench(run, table, spread(np.arange(len(table)), most), run.plan)
 
 
 def chosen(given: Sequence[Column], against: Sequence[str]) -> list[str]:
