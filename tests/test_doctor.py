@@ -22,6 +22,8 @@ SMALL = {
     "train.threads": 1, "model.width": 32, "model.members": 4, "train.batch_size": 32, "train.epochs": 12,
     "train.precision": "fp32",
 }  # fmt: skip
+BLIND = "blind_model:Blind"
+UNFINISHED = {"train.epochs": 3, "train.learning_rate": 2e-3, "train.warmup": 1.0}
 Plant = Callable[[RunDirectory], None]
 
 
@@ -160,9 +162,9 @@ FAULTS: tuple[Case, ...] = (
     ("time", in_time, "level", {"given": ["day", "other"]}, untouched),
     ("label noise", flipped, "dear", {}, untouched),
     ("train/validation gap", by_heart, "y", {"settings": {"train.epochs": 40}}, untouched),
-    ("trained to the end", homes, "dear", {"settings": {"train.epochs": 3, "train.learning_rate": 2e-3, "train.warmup": 1.0}}, untouched),
+    ("trained to the end", homes, "dear", {"settings": UNFINISHED}, untouched),
     ("baseline", homes, "dear", {}, edited("evaluation.json", beaten)),
-    ("one batch", seen, "shape", {"settings": {"model.name": "blind_model:Blind"}, "allow": ("blind_model:Blind",)}, untouched),
+    ("one batch", seen, "shape", {"settings": {"model.name": BLIND}, "allow": (BLIND,)}, untouched),
     ("augmentation", ramps, "side", {"settings": {"train.augment": "none", "train.batch_size": 20}}, flip),
 )  # fmt: skip
 
