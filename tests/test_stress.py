@@ -28,6 +28,8 @@ PICTURES = {
     "train.precision": "fp32",
 }
 
+FINE = "東京は今日もとても晴れていて気持ちが良いですね" * 3
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> shinso.Run:

@@ -90,7 +90,9 @@ def smudged(column: Column, value: Value, strength: float, rng: Rng) -> Value:
     image = pixels(column, value)
     height, width = image.shape[:2]
     spot = pillow.new("L", (width, height), 0)
-    side = max(1, round(0.5 * strength * min(height, width)))
+    side = round(0.5 * strength * min(height, width))
+    if side == 0:
+        return bytes_of(image)
     y, x = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))
     spot.paste(255, (x, y, x + side, y + side))
     soft = np.asarray(spot.filter(ImageFilter.GaussianBlur(side / 8)), np.float64)[..., None] / 255
