@@ -37,7 +37,7 @@ def homes(rows: int = 600) -> dict[str, list[Any]]:
     return {"area": data["area"], "city": data["city"], "dear": data["dear"]}
 
 
-def flipped(rows: int = 900, share: float = 0.15) -> dict[str, list[Any]]:
+def flipped(rows: int = 1500, share: float = 0.15) -> dict[str, list[Any]]:
     data, rng = homes(rows), np.random.default_rng(4)
     wrong = rng.random(rows) < share
     data["dear"] = [
@@ -103,9 +103,8 @@ def kill(state: dict[str, Any]) -> None:
 
 
 def mute(state: dict[str, Any]) -> None:
-    for name in state:
-        if name.startswith("heads") and "weight" in name:
-            state[name].fill_(1e-12)  # it moved, but says nothing
+    (name,) = (n for n in state if n.startswith("heads") and "bias" in n)
+    state[name][:, 0] += 60.0  # one class for every row
 
 
 def thin(state: dict[str, Any]) -> None:
@@ -160,7 +159,7 @@ FAULTS: tuple[Case, ...] = (
     ("leakage", leaking, "dear", {}, untouched),
     ("duplicates", doubled, "dear", {}, untouched),
     ("time", in_time, "level", {"given": ["day", "other"]}, untouched),
-    ("label noise", flipped, "dear", {}, untouched),
+    ("label noise", flipped, "dear", {"settings": {"train.epochs": 6}}, untouched),
     ("train/validation gap", by_heart, "y", {"settings": {"train.epochs": 40}}, untouched),
     ("trained to the end", homes, "dear", {"settings": UNFINISHED}, untouched),
     ("baseline", homes, "dear", {}, edited("evaluation.json", beaten)),
