@@ -77,33 +77,43 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step; `closure` is not used."""
+        """One step; `closure` is not used. Matrices of one shape are moved together: few large products."""
         for group in self.param_groups:
+            alike: dict[tuple[int, int], list[Tensor]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(p)
-                buffer = state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(buffer, group["momentum"])
-                matrix = orthogonalise(update.reshape(len(update), -1)).reshape(p.shape)
-                scale = 0.2 * math.sqrt(max(len(update), update[0].numel()))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(matrix.to(p.dtype), alpha=-group["lr"] * scale)
+                if p.grad is not None:
+                    alike.setdefault((len(p), p[0].numel()), []).append(p)
+            for (rows, columns), parameters in alike.items():
+                updates = self._updates(parameters, group["momentum"])
+                made_KMN = orthogonalise(torch.stack([u.reshape(rows, columns) for u in updates]))
+                moves = [m.reshape(p.shape).to(p.dtype) for m, p in zip(made_KMN, parameters, strict=True)]
+                scale = 0.2 * math.sqrt(max(rows, columns))
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, moves, alpha=-group["lr"] * scale)
+
+    def _updates(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
+        """Nesterov's momentum: the gradients moved on towards their running means."""
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        return list(torch._foreach_lerp(gradients, buffers, momentum))
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """(M, N) -> (M, N): all singular values brought to about 1, in bfloat16."""
+def orthogonalise(matrices_KMN: Tensor, steps: int = 5) -> Tensor:
+    """(K, M, N) -> (K, M, N) bfloat16: the singular values of each matrix brought to about 1."""
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = matrices_KMN.bfloat16()
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
+    tall = x.shape[1] > x.shape[2]
+    x = x.transpose(1, 2).contiguous() if tall else x
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+        gram = torch.bmm(x, x.transpose(1, 2))
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x.transpose(1, 2) if tall else x
 
 
 def _sgd(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..columns.base import Array, Column, Values, object_array
-from .encoding import Failures, encode_chunk
+from ..errors import DataError
+from .encoding import Failures, Piece, encode_chunk
+
+LARGE = 32 << 20  # bytes of a file that a decoder had better read by itself
 
 
 def restore(described: dict[str, Any]) -> Column:
@@ -33,10 +37,34 @@ def paths_of(names: list[str | None]) -> Values:
     return object_array([None if name is None else Path(name) for name in names])
 
 
+def encode_content(column: Column, names: list[str | None], start: int) -> list[Piece] | None:
+    """Encode what stands in the files, or None where one of them is at fault. Needs no path a file."""
+    try:
+        values = object_array([None if name is None else content(name) for name in names])
+        return [(start, column.encode_many(values))]
+    except (DataError, OSError):
+        return None
+
+
+def content(name: str) -> bytes | Path:
+    """The bytes of a file; a large one by its path."""
+    handle = os.open(name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(handle).st_size
+        if size > LARGE:
+            return Path(name)
+        found = os.read(handle, size + 1)
+        return found if len(found) == size else Path(name)
+    finally:
+        os.close(handle)
+
+
 def answer(column: Column, job: dict[str, Any], out: BinaryIO) -> None:
     """Encode the files of one job and write them: a line that says what follows, then the bytes."""
     failures = Failures()
-    pieces = list(encode_chunk(column, paths_of(job["paths"]), job["start"], failures))
+    pieces = encode_content(column, job["paths"], job["start"])
+    if pieces is None:  # again, one by one: the message names the file
+        pieces = list(encode_chunk(column, paths_of(job["paths"]), job["start"], failures))
     arrays: list[Array] = []
     described = []
     for start, found in pieces:

@@ -28,8 +28,10 @@ class Normalise(nn.Module):
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * torch.tensor(std)), persistent=False)
-        self.register_buffer("shift", -torch.tensor(mean) / torch.tensor(std), persistent=False)
+        # Reckoned by Python: arithmetic on the meta device imports half a second of torch.
+        scale, shift = [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift), persistent=False)
 
     scale: Tensor
     shift: Tensor
@@ -50,7 +52,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = x_BCHW + self.conv2(F.relu(self.conv1(self.norm(x_BCHW))))
+        out: Tensor = x_BCHW + self.conv2(F.relu_(self.conv1(self.norm(x_BCHW))))
         return out
 
 
@@ -67,7 +69,7 @@ class Stage(nn.Module):
         self.blocks = nn.Sequential(*(Block(outputs) for _ in range(depth)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.blocks(F.relu(self.norm(self.conv(x_BCHW))))
+        out: Tensor = self.blocks(F.relu_(self.norm(self.conv(x_BCHW))))
         return out
 
 
