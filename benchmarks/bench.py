@@ -95,7 +95,7 @@ def summary(one: Measurement, answers: Answers) -> dict[str, Any]:
 
 
 def of_roofs(entry: dict[str, Any], roofs: Mapping[str, float]) -> None:
-    """Beside rates of training: their share of the measured bf16 roof (of convolutions for the convolution)."""
+    """Beside rates of training: their share of the measured bf16 roof of products, or of convolutions."""
     shares = {}
     for name, found in entry["sides"]["shinso"]["metrics"].items():
         roof = roofs.get("bf16_convolution" if name == "convolution" else "bf16_matmul")

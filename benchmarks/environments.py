@@ -1,4 +1,4 @@
-"""The peers' environments: one virtual environment a requirements file, made once and made anew when it changes."""
+"""The peers' environments: one for each requirements file, made once, and made anew when it changes."""
 
 from __future__ import annotations
 

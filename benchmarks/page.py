@@ -30,7 +30,7 @@ def number(value: float, unit: str = "") -> str:
     if unit not in ("", "s") and value >= 1e3:
         letter, scale = next((letter, scale) for letter, scale in SCALES if value >= scale)
         return f"{value / scale:.3g} {letter}{unit}"
-    digits = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value >= 1 else f"{value:.3g}"
+    digits = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
     return f"{digits} {unit}".strip()
 
 

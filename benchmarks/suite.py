@@ -95,12 +95,12 @@ FULL: tuple[Measurement, ...] = (
     ),
     Measurement(
         "3", "adult", "adult, defaults", inputs.adult, ours("train.py", "adult", repeat=2), trees("adult"),
-        (Metric("log_loss", "", must=1), *AGAINST_TREES), real=True,
+        (Metric("log_loss", "", must=0.99), *AGAINST_TREES), real=True,
     ),
     Measurement(
         "3", "california", "california housing, defaults", inputs.california,
         ours("train.py", "california", repeat=2), trees("california"),
-        (Metric("rmse", "", must=1), *AGAINST_TREES), real=True,
+        (Metric("rmse", "", must=0.99), *AGAINST_TREES), real=True,
     ),
     Measurement(
         "4", "sst2", "SST-2 sentences to 80.0% of the test rows", inputs.sst2,

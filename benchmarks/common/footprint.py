@@ -26,7 +26,14 @@ IMPORTS = {
 }
 # What can train: ours without the laziness of its import, so that nothing is hidden behind it.
 READY = {**IMPORTS, "shinso": "import shinso.training"}
-HELP = {"shinso": ("-m", "shinso", "--help"), "lightning": ("-m", "lightning.fabric.cli", "--help")}
+ASKED = "sys.argv = ['program', '--help']; "
+HELP = {
+    "shinso": ("-m", "shinso", "--help"),
+    "lightning": ("-c", f"{PREPARED}{ASKED}from lightning.fabric.cli import _main; _main()"),
+    "transformers": ("-c", f"{PREPARED}{ASKED}from transformers.cli.transformers import main; main()"),
+}
+DIGITS, SENTENCES = ("digits",), ("sentences",)
+TRAINED_ON = {"shinso": DIGITS + SENTENCES, "transformers": SENTENCES}
 TRAINING = {
     "lightning": "lightning_images.py",
     "fastai": "fastai_images.py",
@@ -51,15 +58,8 @@ def seconds(arguments: Sequence[str]) -> float | None:
 
 def training(which: str, data: Path, work: Path) -> dict[str, float]:
     """Most memory of one small training, in bytes, by what was trained on."""
-    sets = (
-        ("digits", "sentences")
-        if which == "shinso"
-        else ("sentences",)
-        if which == "transformers"
-        else ("digits",)
-    )
     found = {}
-    for name in sets:
+    for name in TRAINED_ON.get(which, DIGITS):
         command = [sys.executable]
         if which == "shinso":
             task = "fashion_mnist" if name == "digits" else "sst2"
@@ -79,8 +79,8 @@ def main() -> None:
     values: dict[str, float | None] = {
         "import_seconds": seconds(["-c", IMPORTS[which]]), "ready_seconds": seconds(["-c", READY[which]]),
     }  # fmt: skip
-    if which in HELP:
-        values["help_seconds"] = seconds(HELP[which])
+    if which in HELP and (help_seconds := seconds(HELP[which])) is not None:
+        values["help_seconds"] = help_seconds
     if not asked.short:
         values |= training(which, asked.data, asked.work)
     side.answer(**values)

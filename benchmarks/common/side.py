@@ -62,7 +62,7 @@ class Race:
 
 
 def arguments(*choices: str) -> argparse.Namespace:
-    """`--data DIR --work DIR`, whether our precision is wanted of a peer, and one word where there is a choice."""
+    """`--data DIR --work DIR`, whether a peer is to use our precision, one word where there is a choice."""
     parser = argparse.ArgumentParser()
     if choices:
         parser.add_argument("which", choices=choices)

@@ -45,7 +45,7 @@ class Reader(nn.Module):
 
 
 class Bucketed:
-    """Rows of like length in one batch, as `shinso.data.loader.Loader` puts them; notes when each is asked for."""
+    """Rows of like length in one batch, as `shinso.data.loader.Loader` puts them; notes the times."""
 
     def __init__(self, steps: int) -> None:
         self.ids, self.labels = sequences()

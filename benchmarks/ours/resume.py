@@ -1,4 +1,4 @@
-"""Our side: how long training stands still for a checkpoint, and whether a killed run resumes to the same bits."""
+"""Our side: how long training stands still for a checkpoint; whether a killed run resumes bit by bit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def command(data: Path, run: Path, every: float) -> list[str]:
 
 
 def killed(data: Path, run: Path) -> bool:
-    """Start a training and kill it (SIGKILL) soon after its second checkpoint; True where it was under way."""
+    """Start a training and kill it (SIGKILL) after its second checkpoint; True where it was under way."""
     process = subprocess.Popen(
         command(data, run, OFTEN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

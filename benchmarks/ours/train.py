@@ -1,4 +1,4 @@
-"""Our side: `shinso train` as a user calls it, then `shinso evaluate` on the test rows, which is not timed."""
+"""Our side: `shinso train` as a user calls it, then, not timed, `shinso evaluate` on the test rows."""
 
 from __future__ import annotations
 

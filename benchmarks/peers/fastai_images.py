@@ -46,7 +46,8 @@ def loaders(folder: Path, batch: int) -> ImageDataLoaders:
     """A tenth of the training rows for validation, as ours has it; one channel."""
     block = DataBlock(
         (ImageBlock(PILImageBW), CategoryBlock), get_items=get_image_files, get_y=parent_label,
-        splitter=RandomSplitter(0.1, seed=0), batch_tfms=[IntToFloatTensor(), Normalize.from_stats([0.5], [0.5])],
+        splitter=RandomSplitter(0.1, seed=0),
+        batch_tfms=[IntToFloatTensor(), Normalize.from_stats([0.5], [0.5])],
     )  # fmt: skip
     return block.dataloaders(folder, bs=batch, num_workers=2)
 

@@ -1,4 +1,4 @@
-"""Peer: Lightning with torchvision's ImageFolder and a DataLoader trains a small network to a target accuracy."""
+"""Peer: Lightning with torchvision's ImageFolder and a DataLoader trains a small network to a target."""
 
 from __future__ import annotations
 

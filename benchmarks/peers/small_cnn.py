@@ -1,4 +1,4 @@
-"""The small convolutional network that fastai and Lightning train on Fashion-MNIST: 28x28 grey, 10 classes."""
+"""The small convolutional network that fastai and Lightning train: 28x28 grey images, 10 classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peer: spaCy's text classifier on SST-2 sentences, its default configuration for a CPU, its own early stopping."""
+"""Peer: spaCy's text classifier on SST-2 sentences, its default configuration and early stopping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers: boosted trees with default settings on adult and california; CSV reading counts, test rows do not."""
+"""Peers: boosted trees with default settings on adult and california. Reading counts, test rows do not."""
 
 from __future__ import annotations
 

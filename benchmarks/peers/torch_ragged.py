@@ -1,4 +1,4 @@
-"""Peers: useful tokens a second of nn.LSTM over packed or padded sequences, as PyTorch's tutorials write it."""
+"""Peers: useful tokens a second of nn.LSTM over packed or padded sequences, as in PyTorch's tutorials."""
 
 from __future__ import annotations
 

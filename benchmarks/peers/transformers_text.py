@@ -1,4 +1,4 @@
-"""Peer: transformers' Trainer on SST-2 sentences: BERT of two layers from scratch, its own WordPiece vocabulary."""
+"""Peer: transformers' Trainer on SST-2 sentences: two layers of BERT from scratch."""
 
 from __future__ import annotations
 
