@@ -61,6 +61,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "compare": ["a", "b"],
         "samples": ["name", "out"],
         "settings": [],
+        "machine": ["threads"],
+        "find-rate": ["data", "given", "predict", "quiet", "seed", "settings", "steps", "types"],
     }  # fmt: skip
 
 

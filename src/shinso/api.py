@@ -68,9 +68,12 @@ def train(
     predict: str | Sequence[str] | None = None,
     given: str | Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
     effort: str = "balanced",
     minutes: float | None = None,
     seed: int = 0,
+    tune: str | None = None,
     settings: Mapping[str, Any] | None = None,
     past: int | None = None,
     ahead: int | None = None,
@@ -86,9 +89,12 @@ def train(
         predict: Column to predict; several with commas. A folder of images predicts its labels.
         given: Columns to predict from; all others by default; "nothing" to generate.
         types: Types of columns where the inferred one is wrong, as in caption=text.
+        model: Network to train, as in resnet18 (`shinso models` lists them), or my_module:MyNet.
+        weights: File of published weights to begin with (.safetensors, .bin, .pth).
         effort: quick, balanced or best: how much time may be spent for accuracy.
         minutes: Hard limit of the whole run; a complete, evaluated run is left in time.
         seed: Seeds the split, the weights and the order; same seed, same machine, same bits.
+        tune: How published weights are tuned: head, gradual, all or lora.
         settings: Any declared setting, as in train.learning_rate=3e-3 (`shinso settings` lists them).
         past: For forecasting: readings that a forecast looks back on.
         ahead: For forecasting: readings to predict.
@@ -107,7 +113,8 @@ def train(
         _work("verbs").train(
             data, predict=_names(predict), given=None if given is None else _names(given),
             types=dict(types or {}),
-            settings=_settings(effort, minutes, seed, settings), window=(past, ahead),
+            settings=_settings(effort, minutes, seed, _model(model, weights, tune, settings)),
+            window=(past, ahead),
             out=out, resume=resume, allow=tuple(allow), quiet=quiet,
         ),
         allow=allow,
@@ -186,6 +193,12 @@ def samples(name: str, *, out: str | Path | None = None) -> Path:
     return Path(_work("data.samples").samples(name, Path(out or name)))
 
 
+def models() -> dict[str, dict[str, Any]]:
+    """List the networks that --model takes: year, parameters, what they read, weights that fit."""
+    found: dict[str, dict[str, Any]] = _work("catalogue").models()
+    return found
+
+
 def settings() -> dict[str, dict[str, Any]]:
     """List every setting: default, bounds, help."""
     declared = _work("config").settings()
@@ -193,6 +206,50 @@ def settings() -> dict[str, dict[str, Any]]:
         name: {"default": field.default, "help": field.description, "type": str(field.annotation)}
         for name, field in declared.items()
     }
+
+
+def machine(*, threads: int | None = None) -> dict[str, Any]:
+    """Show what this machine can do, as measured, and the plan that a training here begins with.
+
+    Args:
+        threads: Threads to measure with; all cores that the process may use by default.
+    """
+    found: dict[str, Any] = _work("verbs").machine(threads)
+    return found
+
+
+def find_rate(
+    data: Data,
+    *,
+    predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    steps: int = 100,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Find a learning rate: raise it step by step from far too small, and see where the loss falls fastest.
+
+    Args:
+        data: Table, folder of images, zip, database, or (in Python) a frame or dict of lists.
+        predict: Column to predict; several with commas. A folder of images predicts its labels.
+        given: Columns to predict from; all others by default.
+        types: Types of columns where the inferred one is wrong, as in caption=text.
+        seed: Seeds the split, the weights and the order.
+        settings: Any declared setting, as in train.optimizer=sgd (`shinso settings` lists them).
+        steps: Steps of the test, at most; it ends early where the loss explodes.
+        quiet: Say nothing on stderr.
+
+    Returns:
+        The rates and smoothed losses, the rate to set, and the one where the loss was least.
+    """
+    found: dict[str, Any] = _work("verbs").find_rate(
+        data, predict=_names(predict), given=None if given is None else _names(given),
+        types=dict(types or {}), settings=_settings("balanced", None, seed, settings), steps=steps,
+        quiet=quiet,
+    )  # fmt: skip
+    return found
 
 
 def _work(module: str) -> Any:
@@ -211,6 +268,15 @@ def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names)
+
+
+def _model(
+    model: str | None, weights: str | Path | None, tune: str | None, settings: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    named = {
+        "model.name": model, "model.weights": None if weights is None else str(weights), "train.tune": tune,
+    }  # fmt: skip
+    return {name: value for name, value in named.items() if value is not None} | dict(settings or {})
 
 
 def _settings(

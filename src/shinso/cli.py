@@ -17,6 +17,7 @@ from typing import Any
 
 from . import api
 from .errors import ShinsoError, did_you_mean
+from .memory import keep_freed_memory
 from .version import VERSION
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -26,7 +27,10 @@ VERBS: dict[str, Callable[..., Any]] = {
     "report": api.report,
     "compare": api.compare,
     "samples": api.samples,
+    "models": api.models,
     "settings": api.settings,
+    "machine": api.machine,
+    "find-rate": api.find_rate,
 }
 EXAMPLES = """\
 examples:
@@ -173,6 +177,7 @@ def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
 
 def run() -> None:
     """The `shinso` program."""
+    keep_freed_memory()
     sys.exit(main())
 
 

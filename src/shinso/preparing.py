@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,12 @@ class Prepared:
 def prepare(
     table: Tabular, question: Question, config: RunConfig, console: Console,
     schema: Schema | None = None, window: Window | None = None,
+    *, suit: Callable[[Schema], Schema] | None = None,
 ) -> Prepared:  # fmt: skip
     """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
 
-    With `schema` (on resuming, in forecasting) nothing is inferred or learned again.
+    With `schema` (on resuming, in forecasting) nothing is inferred or learned again. `suit` changes what was
+    learned, where published weights expect something else.
     """
     started = time.perf_counter()
     predict = question.predict or default_target(table)
@@ -90,7 +92,8 @@ def prepare(
     parts = parted(table, config, stratify, rows)
     notes = (*table.notes, *looked.notes, *parts.notes)
     if schema is None:
-        schema = fit_schema(table, kinds, given, predict, parts.train, config.data)
+        schema = fit_schema(table, kinds, given, predict, parts.train, reading(config))
+        schema = schema if suit is None else suit(schema)
     describe(table, schema, parts, notes, console)
     check_targets(table, schema, parts.train)
     fitted = time.perf_counter()
@@ -144,10 +147,19 @@ def fit_schema(
     """Columns that learned from training rows only."""
     rows = spread(train, MOST_FITTED)
 
-    def side(names: Sequence[str]) -> tuple[Column, ...]:
+    def side(names: Sequence[str], options: DataConfig) -> tuple[Column, ...]:
         return tuple(fit_column(name, kinds[name], table.values(name, rows), options) for name in names)
 
-    return Schema(side(given), side(predict))
+    learned = options.model_copy(update={"tokenizer": None})  # what is written has tokens of its own
+    return Schema(side(given, options), side(predict, learned))
+
+
+def reading(config: RunConfig) -> DataConfig:
+    """How columns are read: texts with the tokenizer of the published weights, where there are any."""
+    data, weights = config.data, config.model.weights
+    if data.tokenizer or not weights:
+        return data
+    return data.model_copy(update={"tokenizer": weights})
 
 
 def spread(rows: Rows, most: int) -> Rows:

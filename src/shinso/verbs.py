@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from .errors import DataError, SettingError
 from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
 from .files import write_atomic, write_json
 from .forecasting import Window
-from .plan import applied
+from .machine import this_machine
+from .plan import applied, make_plan
 from .preparing import Question, encode_given
+from .rates import LEAST_STEPS
 from .reports import write_report
 from .run import RunDirectory
 from .writing import check_suffix, write_table
@@ -44,6 +47,26 @@ def train(
     config = RunConfig().override(dict(settings))
     question = Question(predict, given, types, *window)
     return training.train(data, question, config, None if out is None else Path(out), console).path
+
+
+def machine(threads: int | None) -> dict[str, Any]:
+    """See `api.machine`."""
+    config = RunConfig().override({"train.threads": threads})
+    found = this_machine(threads)
+    return {**asdict(found), "plan": make_plan(config.train, found).to_dict()}
+
+
+def find_rate(
+    data: Source, *, predict: tuple[str, ...], given: tuple[str, ...] | None, types: Mapping[str, str],
+    settings: Mapping[str, Any], steps: int, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.find_rate`."""
+    if steps < LEAST_STEPS:
+        raise SettingError(f"A range test takes at least {LEAST_STEPS} steps; received {steps}.")
+    console = Console(quiet=quiet)
+    config = RunConfig().override(dict(settings))
+    question = Question(predict, given, types, None, None)
+    return training.find_rate(data, question, config, steps, console).to_dict()
 
 
 def predict(
