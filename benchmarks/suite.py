@@ -84,8 +84,8 @@ FULL: tuple[Measurement, ...] = (
         "1", "fashion_mnist", "Fashion-MNIST, PNG folder to 92.0% of the test rows", inputs.fashion_mnist,
         ours("train.py", "fashion_mnist", limit=200, repeat=2),
         (
-            peer("fastai", "peers/fastai_images.py", limit=260, knob=True),
-            peer("Lightning", "peers/lightning_images.py", limit=220, knob=True),
+            peer("fastai", "peers/fastai_images.py", limit=330, knob=True),
+            peer("Lightning", "peers/lightning_images.py", limit=300, knob=True),
         ),
         (to_target(4, 8), Metric("accuracy", "", "more")), real=True,
     ),
@@ -127,9 +127,9 @@ FULL: tuple[Measurement, ...] = (
     ),
     Measurement(
         "7", "footprint", "footprint", inputs.both,
-        Side("shinso", "common/footprint.py", ("shinso",), repeat=1),
+        Side("shinso", "common/footprint.py", ("shinso",), limit=180, repeat=1),
         tuple(
-            peer(name, "common/footprint.py", name) for name in ("lightning", "fastai", "transformers")
+            peer(name, "common/footprint.py", name, limit=180) for name in ("lightning", "fastai", "transformers")
         ),
         FOOTPRINT,
     ),

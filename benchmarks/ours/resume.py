@@ -13,7 +13,7 @@ import side
 
 SHINSO = [sys.executable, "-m", "shinso"]
 SETTINGS = {
-    "train.epochs": 3, "model.width": 512, "model.depth": 3, "train.optimizer": "adamw",
+    "train.epochs": 3, "model.width": 1024, "model.depth": 3, "train.optimizer": "adamw",
     "train.learning_rate": 1e-3, "train.batch_size": 256,
 }  # fmt: skip
 OFTEN, ALWAYS = 0.2, 0.0  # seconds between checkpoints: often enough to be killed between two, every step
