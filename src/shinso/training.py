@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -19,11 +20,13 @@ from torch import Tensor
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
+from .data.loader import Rows
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
-from .errors import RunError
+from .errors import RunError, SettingError
 from .evaluation import validation_score
+from .fairness import groups_in
 from .files import sync_folder, write_atomic
 from .finishing import finish, truths_of
 from .forecasting import Window
@@ -32,6 +35,8 @@ from .heads import HeadOptions
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
 from .machine import versions
+from .models.hub import configuration
+from .mitigation import reweighed
 from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
@@ -78,9 +83,11 @@ def train(
         reading = time.perf_counter()
         table = Table.read(source, config.data)
         reading = time.perf_counter() - reading
+        config = with_hub(config)
         weights = open_weights(config.model)
         prepared = windowed_and_prepared(table, question, config, console, weights)
         config = resolve(config, prepared.schema, facts(prepared))
+        trained_rows(prepared, config)
         check_network(prepared.schema, config, weights)
         run = start(path, prepared, config, source, weights)
         with locked(run):
@@ -230,7 +237,7 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -
 def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
     config, prepared = job.run.config, job.prepared
     assert config.train.batch_size is not None
-    loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+    loader = prepared.loader(trained_rows(prepared, config), config.train.batch_size, config.seed)
     checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
     truths = truths_of(prepared, prepared.split.validation)
     # To validate a row costs a third of training on it; all validations may cost a tenth of the training.
@@ -241,22 +248,42 @@ def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitte
         return validation_score(network, prepared.schema, checking, job.plan, config.seed, truths)
 
     return fit(
-        network, loader, objective(network, prepared, config), config.train, job.plan, keeper=keeper,
+        network, loader, objective(network, prepared, config, compiled=job.plan.compiled), config.train,
+        job.plan, keeper=keeper,
         score=score if len(prepared.split.validation) else None, seed=config.seed, rates=tuning.rates,
         checks=max(LEAST_CHECKS, min(MOST_CHECKS, checks)), stage=tuning.stage,
     )  # fmt: skip
 
 
-def objective(network: Network, prepared: Prepared, config: RunConfig) -> Objective:
+def trained_rows(prepared: Prepared, config: RunConfig) -> Rows:
+    """The training rows; drawn so that a protected column says nothing of the label, where one is named."""
+    train, name = prepared.split.train, config.data.protect
+    if name is None:
+        return train
+    target = prepared.schema.predict[0]
+    if target.kind != "category":
+        raise SettingError(
+            f"Rows can be drawn anew for a predicted category; {target.name!r} is a {target.kind}. "
+            f"Leave --protect out, and look at the gaps with `shinso evaluate RUN --protect {name}`."
+        )
+    groups = groups_in(name, prepared.table.values(name, train))
+    labels = np.asarray(prepared.store[target.name].take(train))
+    return np.asarray(train[reweighed(groups.codes_n, labels, np.random.default_rng(config.seed))])
+
+
+def objective(
+    network: Network, prepared: Prepared, config: RunConfig, *, compiled: bool = False
+) -> Objective:
     """The losses of the network, on batches whose images are augmented where they are not predicted."""
     predicts_pixels = any(c.kind in ("image", "mask", "boxes") for c in prepared.schema.predict)
     names = [c.name for c in prepared.schema.given if c.kind == "image"]
     change = augment(config.train.augment or "none")
+    measured = torch.compile(network.losses) if compiled else network.losses
 
     def losses(batch: Batch, rows: int) -> Any:
         if network.training and names and not predicts_pixels:
             batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
-        return network.losses(batch, rows)
+        return measured(batch, rows)
 
     return losses
 
@@ -280,6 +307,12 @@ def facts(prepared: Prepared) -> Facts:
         any(c.kind == "number" for c in prepared.schema.predict),
         len(prepared.split.validation),
     )
+
+
+def with_hub(config: RunConfig) -> RunConfig:
+    """The settings with the configuration, and the weights beside it, of the hub model that they name."""
+    found = configuration(config.model)
+    return config.override({f"model.{name}": value for name, value in found.items()})
 
 
 def windowed_and_prepared(
@@ -319,6 +352,8 @@ def start(
         run.write_json("schema.json", prepared.schema.to_dict())
         run.write_json("data.json", described(prepared, config, source, weights))
         run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
+        if prepared.audit is not None:
+            run.write_json("audit.json", prepared.audit)
         run.write_json("environment.json", {"created": now(), **versions()})
         must_be_new(path)
         draft.replace(path)

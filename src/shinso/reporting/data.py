@@ -62,6 +62,7 @@ class ReportData:
     settings: Json = field(default_factory=dict)  # nested, resolved
     chosen: Sequence[str] = ()  # dotted names of the settings that the user set
     environment: Json = field(default_factory=dict)
+    audit: Json | None = None  # audit.json: what the audit before training found
 
     @property
     def given(self) -> list[ColumnFacts]:
