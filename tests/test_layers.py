@@ -18,10 +18,10 @@ IDS = pytest.mark.parametrize("path", FILES, ids=NAMES)
 
 # From the bottom up. A module may import from lower layers and from its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "console", "files", "intervals", "memory"),
+    ("version", "errors", "config", "console", "files", "intervals", "ngrams", "memory"),
     ("columns",),
     ("data", "schema", "forecasting"),
-    ("features", "layers", "augment", "ngrams"),  # torch starts here
+    ("features", "layers", "augment"),  # torch starts here
     ("models", "heads", "fusers"),
     (
         "network",
