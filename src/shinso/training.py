@@ -97,6 +97,7 @@ def find_rate(
     """A learning-rate range test of the network that `train` would train, on its training rows."""
     plan = make_plan(config.train)
     with applied(plan):
+        config = with_hub(config)
         weights = open_weights(config.model)
         prepared = windowed_and_prepared(Table.read(source, config.data), question, config, console, weights)
         config = resolve(config, prepared.schema, facts(prepared))
