@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .augment import augment
@@ -27,7 +26,7 @@ from .data.tabular import Tabular
 from .errors import RunError, SettingError
 from .evaluation import validation_score
 from .fairness import groups_in
-from .files import sync_folder, write_atomic
+from .files import sync_folder
 from .finishing import finish, truths_of
 from .forecasting import Window
 from .frozen import precomputed
@@ -35,12 +34,12 @@ from .heads import HeadOptions
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
 from .machine import versions
-from .models.hub import configuration
 from .mitigation import reweighed
+from .models.hub import configuration
 from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
-from .pretrained import begin, check, same_file, suited
+from .pretrained import begin, begun, check, suited
 from .randomness import private_randomness
 from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
@@ -158,7 +157,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
 def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
     config = job.run.config
-    network = begun(job).to(job.plan.device)
+    network = begun(job.run, job.weights, job.console).to(job.plan.device)
     tuning = tune(network, config.train, config.seed)
     job = replace(job, plan=settled(job, network))
     parameters = sum(p.numel() for p in network.parameters())
@@ -185,26 +184,6 @@ def complete(job: Job) -> RunDirectory:
         seconds=job.seconds, deadline=job.deadline,
     )  # fmt: skip
     return job.run
-
-
-def begun(job: Job) -> Network:
-    """The network before its first step, with published weights where they were given.
-
-    It is kept beside the checkpoints, which need not hold what rests.
-    """
-    network, kept = job.run.build_network(), job.run.path / "checkpoints" / "initial.safetensors"
-    if job.run.config.model.weights is None:
-        return network
-    if kept.is_file():
-        network.load_state_dict(load_file(kept))
-        return network
-    weights = job.weights or open_weights(job.run.config.model)
-    assert weights is not None
-    same_file(job.run.data["weights"], weights)
-    begin(network, job.run.config, weights, job.console)
-    kept.parent.mkdir(exist_ok=True)
-    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
-    return network
 
 
 def settled(job: Job, network: Network) -> Plan:
