@@ -37,6 +37,18 @@ class Run:
         """Metrics with intervals on `data`, or those of the run's own test rows; see `shinso.evaluate`."""
         return evaluate(self, data, by=by, protect=protect)
 
+    def explain(self, data: Data, *, method: str | None = None, rows: int = 8) -> dict[str, Any]:
+        """Why rows of `data` are answered as they are; see `shinso.explain`."""
+        return explain(self, data, method=method, rows=rows)
+
+    def doctor(self, data: Data = None) -> dict[str, Any]:
+        """Why the run is not better, and what to do next; see `shinso.doctor`."""
+        return doctor(self, data)
+
+    def robustness(self, data: Data, *, against: str | Sequence[str] | None = None) -> dict[str, Any]:
+        """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
+        return robustness(self, data, against=against)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return report(self)
@@ -199,6 +211,80 @@ def mitigate(
     """
     found: dict[str, Any] = _work("measuring").mitigate(
         _path(run), protect, goal, allow=(*_allow(run), *allow), quiet=quiet
+    )
+    return found
+
+
+def explain(
+    run: Run | str | Path, data: Data, *, method: str | None = None, rows: int = 8,
+    column: str | None = None, out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why rows are answered as they are: pictures, how far to trust them, and the view over all rows.
+
+    Args:
+        run: Run directory.
+        data: Rows with the columns that the run was given; with the predicted one, columns are ranked too.
+        method: shap (default), occlusion, lime, integrated_gradients, gradcam, ... (a wrong name lists all).
+        rows: How many rows to explain, evenly spread over the data.
+        column: Predicted column to explain, where the run predicts several.
+        out: Folder for pictures, explanation.json and page.html; explanations/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").explain(
+        _path(run), data, method=method, rows=rows, column=column, out=out, allow=(*_allow(run), *allow),
+        quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
+def doctor(
+    source: Run | Data, data: Data = None, *, predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None, settings: Mapping[str, Any] | None = None,
+    allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why a run, or data, does not train well: checks with a number each, and what to do next.
+
+    Args:
+        source: Run directory, or data to train on.
+        data: Of a run that was trained on data in memory, the same data again.
+        predict: Of data: column to predict.
+        given: Of data: columns to predict from; all others by default.
+        settings: Of data: any declared setting, as in train.learning_rate=3e-3.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").doctor(
+        source.path if isinstance(source, Run) else source, _names(predict),
+        None if given is None else _names(given), dict(settings or {}), data,
+        (*_allow(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
+def robustness(
+    run: Run | str | Path, data: Data, *, against: str | Sequence[str] | None = None, rows: int = 500,
+    out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure how answers hold under attacks, corruptions, typos and missing values, by strength.
+
+    Args:
+        run: Run directory.
+        data: Rows with the given and the predicted columns.
+        against: What to measure, with commas (fgsm, pgd, noise, typos, ...); all that applies by default.
+        rows: How many rows to measure on, evenly spread over the data.
+        out: Folder for robustness.json and page.html; robustness/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").robustness(
+        _path(run),
+        data,
+        against=_names(against),
+        rows=rows,
+        out=out,
+        allow=(*_allow(run), *allow),
+        quiet=quiet,
     )
     return found
 

@@ -158,6 +158,10 @@ class TrainConfig(Config):
         low=0.01, high=1.0, search=(0.5, 1.0),
     )  # fmt: skip
     lora_rank: int = option(8, "Rank of the adapters of train.tune=lora.", low=1, high=1024)
+    adversarial: float = option(
+        0.0, "Size of attacks trained on, as a share of a pixel's range or of a deviation; 0 for none.",
+        low=0.0, high=1.0,
+    )  # fmt: skip
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Arithmetic of the forward and backward pass."
     )

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from . import catalogue
+from .diagnosis import examine
+from .reporting import explanations
 from .reporting.audit_page import lines as audit_lines
 from .reporting.measured import evaluation_lines, mitigation_lines
 from .schema import display_width, pad
+from .stress import measure
 from .writing import to_csv
 
 
@@ -70,6 +73,9 @@ PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "predict": _answers,
     "evaluate": evaluation_lines,
     "mitigate": mitigation_lines,
+    "explain": explanations.lines,
+    "doctor": examine.lines,
+    "robustness": measure.lines,
     "settings": _settings,
     "models": catalogue.lines,
     "compare": _comparison,

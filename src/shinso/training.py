@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .attacks import attackable, attacked
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
 from .data.loader import Rows
 from .data.sources import Source
 from .data.table import Table
-from .data.tabular import Tabular
 from .errors import RunError, SettingError
 from .evaluation import validation_score
 from .fairness import groups_in
@@ -30,7 +30,7 @@ from .files import sync_folder
 from .finishing import finish, truths_of
 from .forecasting import Window
 from .frozen import precomputed
-from .heads import HeadOptions
+from .heads import HeadOptions, Loss
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
 from .machine import versions
@@ -43,6 +43,7 @@ from .pretrained import begin, begun, check, suited
 from .randomness import private_randomness
 from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
+from .reopening import reopened
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
 from .schema import Schema
@@ -131,24 +132,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
     started = time.monotonic()
     plan = run.plan
     with locked(run), applied(plan):
-        stored = run.data
-        if source is None and stored["source"] is None:
-            raise RunError(f"{path} was trained on data in memory. Give the same data again to resume it.")
-        table: Tabular = Table.read(stored["source"] if source is None else source, run.config.data)
-        window = None if stored["window"] is None else Window.restore(stored["window"])
-        if window is not None:
-            assert isinstance(table, Table)
-            table = window.cut(table, run.config.data)
-        if table.fingerprint != stored["fingerprint"]:
-            raise RunError(
-                f"{table.describe()} is not what {path} was started on: its content has changed. "
-                f"Put the old data back, or train a new run."
-            )
-        schema = run.schema
-        question = Question(
-            tuple(c.name for c in schema.predict), tuple(c.name for c in schema.given) or ("nothing",)
-        )
-        prepared = prepare(table, question, run.config, console, schema, window)
+        prepared = reopened(run, source, console)
         minutes = run.config.minutes
         deadline = None if minutes is None else started + 60 * minutes
         return complete(Job(run, prepared, plan, console, deadline, dict(prepared.seconds)))
@@ -259,12 +243,32 @@ def objective(
     change = augment(config.train.augment or "none")
     measured = torch.compile(network.losses) if compiled else network.losses
 
+    ranges, size = attackable(prepared.schema.given), config.train.adversarial
+
     def losses(batch: Batch, rows: int) -> Any:
         if network.training and names and not predicts_pixels:
             batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
+        if network.training and size and ranges:
+            batch = _half_attacked(network, batch, rows, ranges, size)
         return measured(batch, rows)
 
     return losses
+
+
+def _half_attacked(
+    network: Network, batch: Batch, rows: int, ranges: Mapping[str, float], size: float
+) -> Batch:
+    """The first half of a batch (whose order is random) attacked by one step from a random start."""
+
+    def losses(changed: Batch) -> Mapping[str, Loss]:
+        return network.losses(changed, rows)
+
+    moved = attacked(losses, batch, ranges, size, generator=torch.default_generator)  # seeded by the loop
+    half = (rows + 1) // 2
+    mixed = {
+        name: torch.cat([moved[name][:half], batch[name][half:].to(moved[name].dtype)]) for name in ranges
+    }
+    return {**batch, **mixed}
 
 
 def _augmented(change: Any, images: Tensor) -> Tensor:
@@ -313,6 +317,11 @@ def check_network(schema: Schema, config: RunConfig, weights: Pretrained | None 
     written."""
     augment(config.train.augment or "none")
     check_tuning(config.train, config.model.weights)
+    if config.train.adversarial and not attackable(schema.given):
+        raise SettingError(
+            "train.adversarial needs a given column that enters as numbers (image, number, series, sound); "
+            "these columns have none. Leave it out."
+        )
     with torch.device("meta"):
         network = Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}
