@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 
 from .attacks import attackable
 from .augment import augment
@@ -21,7 +20,6 @@ from .data.sources import Source
 from .data.table import Table
 from .errors import RunError, SettingError
 from .evaluation import validation_score
-from .files import write_atomic
 from .finishing import finish, truths_of
 from .forecasting import Window
 from .frozen import precomputed
@@ -33,7 +31,7 @@ from .network import Network
 from .objectives import objective, trained_rows
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, prepare
-from .pretrained import begin, check, same_file, suited
+from .pretrained import begin, begun, check, suited
 from .randomness import private_randomness
 from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
@@ -136,7 +134,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
 def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
     config = job.run.config
-    network = begun(job).to(job.plan.device)
+    network = begun(job.run, job.weights, job.console).to(job.plan.device)
     tuning = tune(network, config.train, config.seed)
     job = replace(job, plan=settled(job, network))
     parameters = sum(p.numel() for p in network.parameters())
@@ -163,26 +161,6 @@ def complete(job: Job) -> RunDirectory:
         seconds=job.seconds, deadline=job.deadline,
     )  # fmt: skip
     return job.run
-
-
-def begun(job: Job) -> Network:
-    """The network before its first step, with published weights where they were given.
-
-    It is kept beside the checkpoints, which need not hold what rests.
-    """
-    network, kept = job.run.build_network(), job.run.path / "checkpoints" / "initial.safetensors"
-    if job.run.config.model.weights is None:
-        return network
-    if kept.is_file():
-        network.load_state_dict(load_file(kept))
-        return network
-    weights = job.weights or open_weights(job.run.config.model)
-    assert weights is not None
-    same_file(job.run.data["weights"], weights)
-    begin(network, job.run.config, weights, job.console)
-    kept.parent.mkdir(exist_ok=True)
-    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
-    return network
 
 
 def settled(job: Job, network: Network) -> Plan:
