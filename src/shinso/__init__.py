@@ -14,11 +14,15 @@ from .api import (
     Run,
     audit,
     compare,
+    doctor,
     evaluate,
+    explain,
     find_rate,
     mitigate,
+    models,
     predict,
     report,
+    robustness,
     samples,
     settings,
     train,
@@ -38,8 +42,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "evaluate", "find_rate", "mitigate", "predict", "report", "samples", "settings",
-    "train",
+    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models", "predict",
+    "report", "robustness", "samples", "settings", "train",
 ]  # fmt: skip
 
 

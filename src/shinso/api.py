@@ -37,6 +37,18 @@ class Run:
         """Metrics with intervals on `data`, or those of the run's own test rows; see `shinso.evaluate`."""
         return evaluate(self, data, by=by, protect=protect)
 
+    def explain(self, data: Data, *, method: str | None = None, rows: int = 8) -> dict[str, Any]:
+        """Why rows of `data` are answered as they are; see `shinso.explain`."""
+        return explain(self, data, method=method, rows=rows)
+
+    def doctor(self, data: Data = None) -> dict[str, Any]:
+        """Why the run is not better, and what to do next; see `shinso.doctor`."""
+        return doctor(self, data)
+
+    def robustness(self, data: Data, *, against: str | Sequence[str] | None = None) -> dict[str, Any]:
+        """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
+        return robustness(self, data, against=against)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return report(self)
@@ -70,9 +82,12 @@ def train(
     predict: str | Sequence[str] | None = None,
     given: str | Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
     effort: str = "balanced",
     minutes: float | None = None,
     seed: int = 0,
+    tune: str | None = None,
     settings: Mapping[str, Any] | None = None,
     past: int | None = None,
     ahead: int | None = None,
@@ -89,9 +104,12 @@ def train(
         predict: Column to predict; several with commas. A folder of images predicts its labels.
         given: Columns to predict from; all others by default; "nothing" to generate.
         types: Types of columns where the inferred one is wrong, as in caption=text.
+        model: Network to train, as in resnet18 (`shinso models` lists them), or my_module:MyNet.
+        weights: File of published weights to begin with (.safetensors, .bin, .pth).
         effort: quick, balanced or best: how much time may be spent for accuracy.
         minutes: Hard limit of the whole run; a complete, evaluated run is left in time.
         seed: Seeds the split, the weights and the order; same seed, same machine, same bits.
+        tune: How published weights are tuned: head, gradual, all or lora.
         settings: Any declared setting, as in train.learning_rate=3e-3 (`shinso settings` lists them).
         past: For forecasting: readings that a forecast looks back on.
         ahead: For forecasting: readings to predict.
@@ -111,7 +129,8 @@ def train(
         _work("verbs").train(
             data, predict=_names(predict), given=None if given is None else _names(given),
             types=dict(types or {}),
-            settings=_settings(effort, minutes, seed, protect, settings), window=(past, ahead),
+            settings=_settings(effort, minutes, seed, protect, _model(model, weights, tune, settings)),
+            window=(past, ahead),
             out=out, resume=resume, allow=tuple(allow), quiet=quiet,
         ),
         allow=allow,
@@ -196,6 +215,80 @@ def mitigate(
     return found
 
 
+def explain(
+    run: Run | str | Path, data: Data, *, method: str | None = None, rows: int = 8,
+    column: str | None = None, out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why rows are answered as they are: pictures, how far to trust them, and the view over all rows.
+
+    Args:
+        run: Run directory.
+        data: Rows with the columns that the run was given; with the predicted one, columns are ranked too.
+        method: shap (default), occlusion, lime, integrated_gradients, gradcam, ... (a wrong name lists all).
+        rows: How many rows to explain, evenly spread over the data.
+        column: Predicted column to explain, where the run predicts several.
+        out: Folder for pictures, explanation.json and page.html; explanations/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").explain(
+        _path(run), data, method=method, rows=rows, column=column, out=out, allow=(*_allow(run), *allow),
+        quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
+def doctor(
+    source: Run | Data, data: Data = None, *, predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None, settings: Mapping[str, Any] | None = None,
+    allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why a run, or data, does not train well: checks with a number each, and what to do next.
+
+    Args:
+        source: Run directory, or data to train on.
+        data: Of a run that was trained on data in memory, the same data again.
+        predict: Of data: column to predict.
+        given: Of data: columns to predict from; all others by default.
+        settings: Of data: any declared setting, as in train.learning_rate=3e-3.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").doctor(
+        source.path if isinstance(source, Run) else source, _names(predict),
+        None if given is None else _names(given), dict(settings or {}), data,
+        (*_allow(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
+def robustness(
+    run: Run | str | Path, data: Data, *, against: str | Sequence[str] | None = None, rows: int = 500,
+    out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure how answers hold under attacks, corruptions, typos and missing values, by strength.
+
+    Args:
+        run: Run directory.
+        data: Rows with the given and the predicted columns.
+        against: What to measure, with commas (fgsm, pgd, noise, typos, ...); all that applies by default.
+        rows: How many rows to measure on, evenly spread over the data.
+        out: Folder for robustness.json and page.html; robustness/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").robustness(
+        _path(run),
+        data,
+        against=_names(against),
+        rows=rows,
+        out=out,
+        allow=(*_allow(run), *allow),
+        quiet=quiet,
+    )
+    return found
+
+
 def report(run: Run | str | Path, *, out: str | Path | None = None) -> Path:
     """Write the report of a run, one self-contained HTML file, and give its path.
 
@@ -255,6 +348,12 @@ def samples(name: str, *, out: str | Path | None = None) -> Path:
         out: Folder to write; the name itself by default.
     """
     return Path(_work("data.samples").samples(name, Path(out or name)))
+
+
+def models() -> dict[str, dict[str, Any]]:
+    """List the networks that --model takes: year, parameters, what they read, weights that fit."""
+    found: dict[str, dict[str, Any]] = _work("catalogue").models()
+    return found
 
 
 def settings() -> dict[str, dict[str, Any]]:
@@ -330,6 +429,15 @@ def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names)
+
+
+def _model(
+    model: str | None, weights: str | Path | None, tune: str | None, settings: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    named = {
+        "model.name": model, "model.weights": None if weights is None else str(weights), "train.tune": tune,
+    }  # fmt: skip
+    return {name: value for name, value in named.items() if value is not None} | dict(settings or {})
 
 
 def _settings(

@@ -89,12 +89,13 @@ class Fitted:
 def fit(
     module: nn.Module, batches: Batches, objective: Objective, config: TrainConfig, plan: Plan, *,
     keeper: Keeper | None = None, score: Score | None = None, seed: int = 0,
-    rates: dict[str, float] | None = None, checks: int = 10,
+    rates: dict[str, float] | None = None, checks: int = 10, stage: Callable[[float], None] | None = None,
 ) -> Fitted:  # fmt: skip
     """Train `module` so that `objective(batch, rows)` falls; keep the weights of the best validation score.
 
     `config` must be resolved. A training of fewer than 10 epochs is validated `checks` times. `score` gives
     (smaller is better, metrics to log) for the module's weights; without it the last weights are kept.
+    `stage` is told before every step what share of training is done: it may let parameters rest or learn.
     Raises `ShinsoError` when the loss never becomes finite.
     """
     assert config.epochs is not None
@@ -112,6 +113,8 @@ def fit(
     module.train()
     while progress.step < progress.total_steps and not progress.stopped:
         for rows, batch in _timed(batches.epoch(progress.epoch, progress.batch), plan, work):
+            if stage:
+                stage(progress.step / progress.total_steps)
             with private_randomness(seed, "step", progress.step), work.phase("compute"), work.counting(batch):
                 losses = backward(module, objective, batch, len(rows), config.accumulate, plan)
             with work.phase("update"):

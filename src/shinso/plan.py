@@ -57,7 +57,7 @@ def make_plan(config: TrainConfig, machine: Machine | None = None) -> Plan:
         precision=_precision(config, machine),
         threads=config.threads or machine.cores,
         onednn=machine.exact_onednn and not machine.accelerator,
-        compiled=config.compile == "yes",
+        compiled=config.compile == "yes" or (config.compile == "auto" and bool(machine.accelerator)),
         reasons=(_reason(config, machine),),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,13 @@ class Prepared:
 def prepare(
     table: Tabular, question: Question, config: RunConfig, console: Console,
     schema: Schema | None = None, window: Window | None = None, parts: Split | None = None,
+    *, suit: Callable[[Schema], Schema] | None = None,
 ) -> Prepared:  # fmt: skip
     """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
 
-    `parts` are those of a split that was made elsewhere, as for cross-validation.
-
-    With `schema` (on resuming, in forecasting) nothing is inferred or learned again.
+    `parts` are those of a split that was made elsewhere, as for cross-validation. With `schema` (on resuming,
+    in forecasting) nothing is inferred or learned again. `suit` changes what was learned, where published
+    weights expect something else.
     """
     started = time.perf_counter()
     predict = question.predict or default_target(table)
@@ -97,7 +98,8 @@ def prepare(
         audited = quick_audit(table, parts, {name: kinds[name] for name in (*given, predict[0])}, config)
     notes = (*table.notes, *looked.notes, *parts.notes, *notes_of(audited))
     if schema is None:
-        schema = fit_schema(table, kinds, given, predict, parts.train, config.data)
+        schema = fit_schema(table, kinds, given, predict, parts.train, reading(config))
+        schema = schema if suit is None else suit(schema)
     describe(table, schema, parts, notes, console)
     check_targets(table, schema, parts.train)
     fitted = time.perf_counter()
@@ -151,10 +153,19 @@ def fit_schema(
     """Columns that learned from training rows only."""
     rows = spread(train, MOST_FITTED)
 
-    def side(names: Sequence[str]) -> tuple[Column, ...]:
+    def side(names: Sequence[str], options: DataConfig) -> tuple[Column, ...]:
         return tuple(fit_column(name, kinds[name], table.values(name, rows), options) for name in names)
 
-    return Schema(side(given), side(predict))
+    learned = options.model_copy(update={"tokenizer": None})  # what is written has tokens of its own
+    return Schema(side(given, options), side(predict, learned))
+
+
+def reading(config: RunConfig) -> DataConfig:
+    """How columns are read: texts with the tokenizer of the published weights, where there are any."""
+    data, weights = config.data, config.model.weights
+    if data.tokenizer or not weights:
+        return data
+    return data.model_copy(update={"tokenizer": weights})
 
 
 def spread(rows: Rows, most: int) -> Rows:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from . import catalogue
+from .diagnosis import examine
+from .reporting import explanations
 from .reporting.audit_page import lines as audit_lines
 from .reporting.measured import evaluation_lines, mitigation_lines
 from .schema import display_width, pad
+from .stress import measure
 from .writing import to_csv
 
 
@@ -69,7 +73,11 @@ PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "predict": _answers,
     "evaluate": evaluation_lines,
     "mitigate": mitigation_lines,
+    "explain": explanations.lines,
+    "doctor": examine.lines,
+    "robustness": measure.lines,
     "settings": _settings,
+    "models": catalogue.lines,
     "compare": _comparison,
     "machine": _machine,
     "find-rate": _rates,

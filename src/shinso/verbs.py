@@ -18,8 +18,11 @@ from .data.loader import Loader
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
+from .diagnosis import examine
 from .errors import DataError, RunError, SettingError
 from .evaluation import answers, calibrated, measure, predict_rows, require_columns, truth_of, unseen_labels
+from .explaining import explain as explaining
+from .explaining.explain import Asked
 from .files import read_json, write_atomic
 from .forecasting import Window
 from .machine import this_machine
@@ -31,6 +34,7 @@ from .rates import LEAST_STEPS
 from .reports import write_report
 from .run import RunDirectory
 from .slices import Measured, measured_rows
+from .stress import measure as robust
 from .writing import check_suffix, write_table
 
 BATCH = 1024
@@ -206,6 +210,42 @@ def judged(run: RunDirectory, table: Tabular, console: Console) -> tuple[dict[st
         "seconds": round(time.perf_counter() - started, 3),
     }
     return found, measured
+
+
+def explain(
+    path: Path, data: Source, *, method: str | None, rows: int, column: str | None, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.explain`; explanations that stand in the run are shown in its report."""
+    run = opened(path, allow)
+    asked = Asked(method, rows, column, None if out is None else Path(out))
+    with applied(run.plan):
+        found = explaining.explain(run, data, asked, Console(quiet=quiet))
+    if out is None:
+        write_report(run, run.evaluation)
+        run.seal()
+    return found
+
+
+def doctor(
+    source: Any, predict: tuple[str, ...], given: tuple[str, ...] | None, settings: Mapping[str, Any],
+    data: Any, allow: tuple[str, ...], *, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.doctor`."""
+    return examine.doctor(source, predict, given, settings, data, Console(quiet=quiet), allow)
+
+
+def robustness(
+    path: Path, data: Source, *, against: tuple[str, ...], rows: int, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.robustness`."""
+    if rows < 2:
+        raise SettingError(f"--rows must be 2 or more; received {rows}.")
+    run = opened(path, allow)
+    folder = None if out is None else Path(out)
+    with applied(run.plan):
+        return robust.robustness(run, data, against, rows, folder, Console(quiet=quiet))
 
 
 def report(path: Path, *, out: str | Path | None) -> Path:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from .about import about_data, chip
 from .audit_page import audit_section
 from .data import ReportData
+from .explanations import brief
 from .findings import headline
 from .markup import Content, Html, breakable, h
 from .result import result
@@ -29,6 +30,7 @@ def build_report(data: ReportData) -> str:
         "Result": result(data),
         "Errors": errors(data),
         "Mistakes": mistakes(data),
+        "Explanations": brief(data.explanation) if data.explanation else None,
         "Learning": learning(data),
         "Data": about_data(data),
         "Audit": audit_section(data.audit),
