@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean figures
+# Where the unpacked data sets and the peers' environments lie; made below benchmarks/ when not given.
+DATA ?=
+PEERS ?= benchmarks/.peers
+
+.PHONY: demo test check install clean figures bench bench-short
 
 $(BIN)/shinso: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'shinso needs Python 3.11 or newer; set PYTHON=')"
@@ -34,6 +38,12 @@ check: $(VENV)/tests-installed
 
 figures: $(VENV)/tests-installed
 	$(BIN)/python benchmarks/figures.py
+
+bench: $(VENV)/tests-installed
+	$(BIN)/python benchmarks/bench.py --peers $(PEERS) $(if $(DATA),--data $(DATA))
+
+bench-short: $(VENV)/tests-installed
+	$(BIN)/python benchmarks/bench.py --short --dry
 
 clean:
 	rm -rf $(VENV) digits runs build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

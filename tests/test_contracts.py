@@ -20,7 +20,7 @@ from shinso.config import ModelConfig
 from shinso.errors import DataError, ShinsoError
 from shinso.features import Features
 from shinso.heads import HEADS
-from shinso.models import MODELS, Encoder, Scalars
+from shinso.models import FAMOUS, MODELS, Encoder
 from shinso.network import Network
 from shinso.schema import Schema
 
@@ -272,16 +272,23 @@ def check_html(text: str) -> None:
 
 # Models ---------------------------------------------------------------------------------------------
 
-ENCODERS = {name: kind for name, (kind, _) in MODELS.items()} | {"scalars": "scalars"}
+# Famous networks that read texts and series, by name and kind; those of images have tests of their own.
+NETWORKS = ("rnn", "lstm", "gru", "peephole", "transformer", "bert", "gpt", "gpt-modern", "t5")
+READERS = {name: (kind, made) for name, (kind, made) in MODELS.items()}
+READERS |= {
+    f"{name}/{kind}": (kind, made) for name in NETWORKS for kind, made in FAMOUS[name].encoders.items()
+}
+ENCODERS = {name: kind for name, (kind, _) in READERS.items()}
 EVERY_MODEL = pytest.mark.parametrize("name", sorted(ENCODERS))
 
 
 def encoder(name: str, seed: int = 0, options: ModelConfig = OPTIONS) -> Encoder:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if name == "scalars":
-            return Scalars(scalar_columns(), options)
-        return MODELS[name][1](fitted(ENCODERS[name]), options)
+        if ENCODERS[name] == "scalars":
+            return READERS[name][1](scalar_columns(), options)
+        preset = options.model_copy(update={"name": name.partition("/")[0]})
+        return READERS[name][1](fitted(ENCODERS[name]), preset)
 
 
 def idle(model: torch.nn.Module, prefix: str) -> list[str]:
@@ -295,7 +302,7 @@ def scalar_columns() -> tuple[Column, ...]:
 
 
 def batch_for(name: str, rows: int = 8) -> Any:
-    if name == "scalars":
+    if ENCODERS[name] == "scalars":
         return {c.name: tensor_of(c, examples(c.kind)[:rows]) for c in scalar_columns()}
     return tensor_of(fitted(ENCODERS[name]), examples(ENCODERS[name])[:rows])
 
@@ -335,7 +342,7 @@ def test_every_parameter_of_a_model_learns(name: str) -> None:
 @EVERY_MODEL
 @pytest.mark.parametrize("training", [False, True])
 def test_padding_changes_nothing(name: str, training: bool) -> None:
-    if name == "scalars" or not fitted(ENCODERS[name]).ragged:
+    if ENCODERS[name] == "scalars" or not fitted(ENCODERS[name]).ragged:
         return
     column = fitted(ENCODERS[name])
     arrays = list(column.encode_many(examples(ENCODERS[name])[:6]))
@@ -361,7 +368,7 @@ def test_a_row_means_the_same_in_any_batch(name: str) -> None:
 
 @EVERY_MODEL
 def test_missing_inputs_give_finite_features(name: str) -> None:
-    columns = scalar_columns() if name == "scalars" else (fitted(ENCODERS[name]),)
+    columns = scalar_columns() if ENCODERS[name] == "scalars" else (fitted(ENCODERS[name]),)
     arrays = {c.name: (c, missing(c)) for c in columns}
     if any(array is None for _, array in arrays.values()):
         return
@@ -370,7 +377,7 @@ def test_missing_inputs_give_finite_features(name: str) -> None:
         both = column.collate([column.encode(examples(column.kind)[0]), array])
         batch[column.name] = torch.from_numpy(np.array(both))
     model = encoder(name).eval()
-    features = model(batch if name == "scalars" else next(iter(batch.values())))
+    features = model(batch if ENCODERS[name] == "scalars" else next(iter(batch.values())))
     assert torch.isfinite(features.pool()).all()
 
 

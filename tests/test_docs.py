@@ -34,6 +34,7 @@ import pytest
 import shinso
 from shinso import cli, recipes, training
 from shinso.config import RunConfig, settings
+from shinso.models import FAMOUS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/guides/*.md"), *ROOT.glob("docs/concepts/*.md")])
@@ -101,7 +102,11 @@ def workplace(made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def tiny(config: RunConfig, schema: Any, facts: Any) -> RunConfig:
         values = config.model_dump()
-        unset = {n: v for n, v in TINY.items() if values[n.split(".")[0]][n.split(".")[1]] is None}
+        own = config.model.name in FAMOUS  # has sizes of its own
+        unset = {
+            n: v for n, v in TINY.items()
+            if values[n.split(".")[0]][n.split(".")[1]] is None and not (own and n.startswith("model."))
+        }  # fmt: skip
         return recipes.resolve(config.override(unset), schema, facts)
 
     monkeypatch.setattr(training, "resolve", tiny)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+
+# What an example teaches must be what it measures.
+CLAIMS: dict[str, Callable[[Any], bool]] = {
+    "sigmoid_and_relu": lambda found: found["sigmoid 8"] < 0.2 < 0.9 < found["relu 8"],
+    "plain_and_residual": lambda found: found["resnet34"] < 0.6 * found["plain34"],
+}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -22,8 +30,9 @@ def test_example(
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main(tiny=True)
+    found = module.main(tiny=True)
     assert capsys.readouterr().out.strip()
+    assert path.stem not in CLAIMS or CLAIMS[path.stem](found), found
     assert module.__doc__ and len(path.read_text("utf-8").splitlines()) < 70
 
 

@@ -17,7 +17,7 @@ from shinso.config import TrainConfig
 from shinso.errors import ShinsoError
 from shinso.heads import Loss
 from shinso.loop import Batch, backward, fit
-from shinso.optim import Muon, Optimizer, learning_rate, orthogonalise
+from shinso.optim import Muon, Optimizer, learning_rate, momentum, orthogonalise
 from shinso.plan import Plan
 
 FP32 = Plan("cpu", "fp32", 1)
@@ -127,8 +127,15 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 @pytest.mark.parametrize("plan", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": "muon", "accumulate": 2}, {"optimizer": "sgd", "ema": 0.0}],
-    ids=["adamw", "muon", "sgd"],
+    [
+        {},
+        {"optimizer": "muon", "accumulate": 2},
+        {"optimizer": "sgd", "ema": 0.0},
+        {"optimizer": "adam", "schedule": "onecycle", "warmup": None},
+        {"optimizer": "rmsprop", "schedule": "step"},
+        {"optimizer": "adagrad", "schedule": "exponential"},
+    ],
+    ids=["adamw", "muon", "sgd", "adam", "rmsprop", "adagrad"],
 )
 def test_stopping_at_any_step_and_resuming_gives_the_same_bits(plan: Plan, changes: dict[str, Any]) -> None:
     config = settings(**changes)
@@ -234,6 +241,47 @@ def test_learning_rate_rises_then_falls() -> None:
         assert values[100] == pytest.approx(end, abs=1e-9)
         assert all(b >= a for a, b in itertools.pairwise(values[:11]))
         assert all(b <= a + 1e-12 for a, b in itertools.pairwise(values[10:]))
+
+
+def test_step_exponential_and_one_cycle_schedules() -> None:
+    step = TrainConfig(schedule="step", drops=2, decay=0.1)
+    assert [learning_rate(p, step) for p in (0.0, 0.3, 0.34, 0.6, 0.67, 1.0)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    exponential = TrainConfig(schedule="exponential", decay=0.01)
+    assert [learning_rate(p, exponential) for p in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.1, 0.01])
+    cycle = TrainConfig(schedule="onecycle")
+    rates = [learning_rate(p, cycle) for p in np.linspace(0, 1, 101)]
+    assert rates[0] == pytest.approx(0.04, abs=1e-3) and rates[25] == pytest.approx(1) and rates[100] < 1e-5
+    assert [momentum(p, cycle) for p in (0.0, 0.25, 1.0)] == pytest.approx([0.95, 0.85, 0.95])
+    assert momentum(0.5, step) is None
+
+
+def test_one_cycle_moves_the_momentum_of_the_optimizer() -> None:
+    for name, key in (("adamw", "betas"), ("sgd", "momentum")):
+        optimizer = Optimizer(network(), settings(optimizer=name), {})
+        optimizer.step(0.5, 0.87)
+        values = [group[key] for group in optimizer.parts[0].param_groups]
+        assert all((value[0] if name == "adamw" else value) == 0.87 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("sgd", 0.03), ("adagrad", 0.1), ("rmsprop", 3e-3), ("adam", 1e-2), ("adamw", 1e-2), ("muon", 1e-2)],
+)
+def test_every_optimizer_learns_a_product(name: str, rate: float) -> None:
+    keeper = Memory()
+    run(settings(optimizer=name, learning_rate=rate, epochs=30, warmup=0.05), keeper)
+    errors = [entry["validation"]["y"]["mse"] for entry in keeper.entries]
+    assert min(errors) < 0.5 * errors[0]
+
+
+def test_a_module_of_ones_own_trains_without_a_run_directory() -> None:
+    module, rows = network(), Rows()
+    fitted = fit(module, rows, squared(module), settings(), FP32)
+    assert fitted.progress.step == 24 and fitted.work.seconds.keys() >= {"input", "compute", "update"}
+    products = 2 * 8 * (6 * 32 + 32 * 32 + 32)
+    assert fitted.work.operations == 24 * (3 * products - 2 * 8 * 6 * 32)  # no gradient of the input
 
 
 def test_muon_makes_updates_orthogonal_and_restores() -> None:

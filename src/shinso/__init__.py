@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from .api import (
     Run,
+    audit,
     compare,
     doctor,
     evaluate,
     explain,
+    find_rate,
+    mitigate,
+    models,
     predict,
     report,
     robustness,
@@ -38,8 +42,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "compare", "doctor", "evaluate", "explain", "predict", "report", "robustness", "samples", "settings",
-    "train",
+    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models", "predict",
+    "report", "robustness", "samples", "settings", "train",
 ]  # fmt: skip
 
 

@@ -31,9 +31,11 @@ class Run:
         """Predict for every row of `data`; see `shinso.predict`."""
         return predict(self, data)
 
-    def evaluate(self, data: Data = None) -> dict[str, Any]:
+    def evaluate(
+        self, data: Data = None, *, by: str | Sequence[str] = (), protect: str | None = None
+    ) -> dict[str, Any]:
         """Metrics with intervals on `data`, or those of the run's own test rows; see `shinso.evaluate`."""
-        return evaluate(self, data)
+        return evaluate(self, data, by=by, protect=protect)
 
     def explain(self, data: Data, *, method: str | None = None, rows: int = 8) -> dict[str, Any]:
         """Why rows of `data` are answered as they are; see `shinso.explain`."""
@@ -80,12 +82,16 @@ def train(
     predict: str | Sequence[str] | None = None,
     given: str | Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
     effort: str = "balanced",
     minutes: float | None = None,
     seed: int = 0,
+    tune: str | None = None,
     settings: Mapping[str, Any] | None = None,
     past: int | None = None,
     ahead: int | None = None,
+    protect: str | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     allow: Sequence[str] = (),
@@ -98,12 +104,16 @@ def train(
         predict: Column to predict; several with commas. A folder of images predicts its labels.
         given: Columns to predict from; all others by default; "nothing" to generate.
         types: Types of columns where the inferred one is wrong, as in caption=text.
+        model: Network to train, as in resnet18 (`shinso models` lists them), or my_module:MyNet.
+        weights: File of published weights to begin with (.safetensors, .bin, .pth).
         effort: quick, balanced or best: how much time may be spent for accuracy.
         minutes: Hard limit of the whole run; a complete, evaluated run is left in time.
         seed: Seeds the split, the weights and the order; same seed, same machine, same bits.
+        tune: How published weights are tuned: head, gradual, all or lora.
         settings: Any declared setting, as in train.learning_rate=3e-3 (`shinso settings` lists them).
         past: For forecasting: readings that a forecast looks back on.
         ahead: For forecasting: readings to predict.
+        protect: Column whose groups shall be treated alike: rows are drawn so that it tells no label.
         out: Run directory to write; runs/NAME by default. It must not exist.
         resume: Interrupted run directory to go on with, to the same bits.
         allow: Model of your own to import, as in my_module:MyEncoder, when a run directory names it.
@@ -119,7 +129,8 @@ def train(
         _work("verbs").train(
             data, predict=_names(predict), given=None if given is None else _names(given),
             types=dict(types or {}),
-            settings=_settings(effort, minutes, seed, settings), window=(past, ahead),
+            settings=_settings(effort, minutes, seed, protect, _model(model, weights, tune, settings)),
+            window=(past, ahead),
             out=out, resume=resume, allow=tuple(allow), quiet=quiet,
         ),
         allow=allow,
@@ -127,14 +138,17 @@ def train(
 
 
 def predict(
-    run: Run | str | Path, data: Data, *, out: str | Path | None = None, allow: Sequence[str] = (),
-    quiet: bool = False,
+    run: Run | str | Path, data: Data, *, coverage: float | None = None, abstain: bool = False,
+    fair: bool = False, out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
 ) -> dict[str, list[Any]]:  # fmt: skip
     """Predict for every row of data: key, predicted column, probabilities or interval beside it.
 
     Args:
         run: Run directory.
         data: Rows with the columns that the run was given in training.
+        coverage: How often an interval, or a set of labels, shall hold the truth, as in 0.95.
+        abstain: Leave the answer empty where more than one label is possible at this coverage.
+        fair: Answer by the thresholds of each group, which `mitigate` stored in the run.
         out: File to write the answers to (.csv, .parquet, .jsonl).
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
@@ -143,13 +157,16 @@ def predict(
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
     found: dict[str, list[Any]] = _work("verbs").predict(
-        _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
-    )
+        _path(run), data, coverage=coverage, abstain=abstain, fair=fair, out=out,
+        allow=(*_allow(run), *allow), quiet=quiet,
+    )  # fmt: skip
     return found
 
 
 def evaluate(
-    run: Run | str | Path, data: Data = None, *, out: str | Path | None = None, allow: Sequence[str] = (),
+    run: Run | str | Path, data: Data = None, *, by: str | Sequence[str] = (), protect: str | None = None,
+    positive: str | None = None, require: str | Sequence[str] = (), fair: bool = False,
+    folds: int | None = None, curve: bool = False, out: str | Path | None = None, allow: Sequence[str] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a run on new data (or show its own test result): every metric with a 95% interval.
@@ -157,12 +174,43 @@ def evaluate(
     Args:
         run: Run directory.
         data: Rows with the given and the predicted columns; the run's own test rows when left out.
+        by: Column or condition whose slices are measured too, as in region or "age>60".
+        protect: Column whose groups are compared: who is chosen, found, and wrongly accused how often.
+        positive: Label that groups are compared on; the second of two, all in turn of several.
+        require: What has to hold, as in "equal_opportunity<0.05"; exit status 1 where it does not.
+        fair: Answer by the thresholds of each group, which `mitigate` stored in the run.
+        folds: Train again so many times on other parts of the run's data, and measure each on the rest.
+        curve: Train again on ever more of the run's rows: would more data help?
         out: JSON file to write the result to.
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("verbs").evaluate(
-        _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
+    work = _work("measuring")
+    wanted = work.Wanted(
+        by=_many(by), protect=protect, positive=positive, require=_many(require), fair=fair, folds=folds,
+        curve=curve,
+    )  # fmt: skip
+    found: dict[str, Any] = work.evaluate(
+        _path(run), data, wanted, out=out, allow=(*_allow(run), *allow), quiet=quiet
+    )
+    return found
+
+
+def mitigate(
+    run: Run | str | Path, *, protect: str | None = None, goal: str = "equal_opportunity",
+    allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Choose a threshold for each group on the validation rows, and store them in the run.
+
+    Args:
+        run: Run directory that predicts a category of two classes.
+        protect: Column with the groups.
+        goal: What shall be alike: demographic_parity, equal_opportunity or equalised_odds.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("measuring").mitigate(
+        _path(run), protect, goal, allow=(*_allow(run), *allow), quiet=quiet
     )
     return found
 
@@ -251,14 +299,44 @@ def report(run: Run | str | Path, *, out: str | Path | None = None) -> Path:
     return Path(_work("verbs").report(_path(run), out=out))
 
 
-def compare(a: Run | str | Path, b: Run | str | Path) -> dict[str, Any]:
+def compare(a: Run | str | Path, b: Run | str | Path, *, tried: int | None = None) -> dict[str, Any]:
     """Compare two runs: metrics side by side, the difference with its interval, settings that differ.
 
     Args:
         a: Run directory.
         b: Run directory.
+        tried: Runs that were tried in all; those on the same data beside b are counted when left out.
     """
-    found: dict[str, Any] = _work("comparison").compare(_path(a), _path(b))
+    found: dict[str, Any] = _work("comparison").compare(_path(a), _path(b), tried)
+    return found
+
+
+def audit(
+    data: Data, *, predict: str | Sequence[str] | None = None, given: str | Sequence[str] | None = None,
+    test: Data = None, types: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None,
+    only: str | Sequence[str] | None = None, fix: str | Path | None = None, report: str | Path | None = None,
+    out: str | Path | None = None, quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Look for what would make a model's figures untrue: copies, leaks, shifts, wrong labels, and more.
+
+    Args:
+        data: Table, folder of images, zip, database, or (in Python) a frame or dict of lists.
+        predict: Column that is to be predicted. A folder of images predicts its labels.
+        given: Columns to predict from; all others by default.
+        test: File with the test rows, where they are not in data.
+        types: Types of columns where the inferred one is wrong, as in caption=text.
+        settings: Any declared setting, as in data.group=patient.
+        only: Checks to run, with commas; all by default.
+        fix: File or folder for a cleaned copy; a log of what was left out is written beside it.
+        report: HTML file to write the findings to.
+        out: JSON file to write the findings to.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("auditing").audit_data(
+        data, predict=_names(predict), given=None if given is None else _names(given), test=test,
+        types=dict(types or {}), settings=dict(settings or {}), only=_names(only), fix=fix, report=report,
+        out=out, quiet=quiet,
+    )  # fmt: skip
     return found
 
 
@@ -272,6 +350,12 @@ def samples(name: str, *, out: str | Path | None = None) -> Path:
     return Path(_work("data.samples").samples(name, Path(out or name)))
 
 
+def models() -> dict[str, dict[str, Any]]:
+    """List the networks that --model takes: year, parameters, what they read, weights that fit."""
+    found: dict[str, dict[str, Any]] = _work("catalogue").models()
+    return found
+
+
 def settings() -> dict[str, dict[str, Any]]:
     """List every setting: default, bounds, help."""
     declared = _work("config").settings()
@@ -279,6 +363,50 @@ def settings() -> dict[str, dict[str, Any]]:
         name: {"default": field.default, "help": field.description, "type": str(field.annotation)}
         for name, field in declared.items()
     }
+
+
+def machine(*, threads: int | None = None) -> dict[str, Any]:
+    """Show what this machine can do, as measured, and the plan that a training here begins with.
+
+    Args:
+        threads: Threads to measure with; all cores that the process may use by default.
+    """
+    found: dict[str, Any] = _work("verbs").machine(threads)
+    return found
+
+
+def find_rate(
+    data: Data,
+    *,
+    predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    steps: int = 100,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Find a learning rate: raise it step by step from far too small, and see where the loss falls fastest.
+
+    Args:
+        data: Table, folder of images, zip, database, or (in Python) a frame or dict of lists.
+        predict: Column to predict; several with commas. A folder of images predicts its labels.
+        given: Columns to predict from; all others by default.
+        types: Types of columns where the inferred one is wrong, as in caption=text.
+        seed: Seeds the split, the weights and the order.
+        settings: Any declared setting, as in train.optimizer=sgd (`shinso settings` lists them).
+        steps: Steps of the test, at most; it ends early where the loss explodes.
+        quiet: Say nothing on stderr.
+
+    Returns:
+        The rates and smoothed losses, the rate to set, and the one where the loss was least.
+    """
+    found: dict[str, Any] = _work("verbs").find_rate(
+        data, predict=_names(predict), given=None if given is None else _names(given),
+        types=dict(types or {}), settings=_settings("balanced", None, seed, None, settings), steps=steps,
+        quiet=quiet,
+    )  # fmt: skip
+    return found
 
 
 def _work(module: str) -> Any:
@@ -293,13 +421,27 @@ def _allow(run: Run | str | Path) -> tuple[str, ...]:
     return run.allow if isinstance(run, Run) else ()
 
 
+def _many(values: str | Sequence[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)
+
+
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names)
 
 
-def _settings(
-    effort: str, minutes: float | None, seed: int, settings: Mapping[str, Any] | None
+def _model(
+    model: str | None, weights: str | Path | None, tune: str | None, settings: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    return {"effort": effort, "minutes": minutes, "seed": seed, **(settings or {})}
+    named = {
+        "model.name": model, "model.weights": None if weights is None else str(weights), "train.tune": tune,
+    }  # fmt: skip
+    return {name: value for name, value in named.items() if value is not None} | dict(settings or {})
+
+
+def _settings(
+    effort: str, minutes: float | None, seed: int, protect: str | None, settings: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    asked = {} if protect is None else {"data.protect": protect}
+    return {"effort": effort, "minutes": minutes, "seed": seed, **asked, **(settings or {})}

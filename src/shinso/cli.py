@@ -17,19 +17,25 @@ from typing import Any
 
 from . import api
 from .errors import ShinsoError, did_you_mean
+from .memory import keep_freed_memory
 from .version import VERSION
 
 VERBS: dict[str, Callable[..., Any]] = {
     "train": api.train,
     "predict": api.predict,
     "evaluate": api.evaluate,
+    "mitigate": api.mitigate,
     "explain": api.explain,
     "doctor": api.doctor,
     "robustness": api.robustness,
     "report": api.report,
     "compare": api.compare,
+    "audit": api.audit,
     "samples": api.samples,
+    "models": api.models,
     "settings": api.settings,
+    "machine": api.machine,
+    "find-rate": api.find_rate,
 }
 EXAMPLES = """\
 examples:
@@ -41,7 +47,7 @@ examples:
 SHORT = {"out": "-o"}
 NAMES = {"settings": "set"}  # a parameter whose flag has another name
 PAIRS = frozenset({"types", "settings"})  # name=value, given many times
-MANY = frozenset({"allow"})
+MANY = frozenset({"allow", "by", "require"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = VERBS[verb](**_values(VERBS[verb], parsed))
         _show(verb, result, as_json=as_json, written=parsed.get("out") is not None)
+        if isinstance(result, dict) and result.get("passed") is False:
+            return 1  # something that was required does not hold
     except ShinsoError as error:
         print(f"shinso {verb}: {error}", file=sys.stderr)
         return 2
@@ -176,6 +184,7 @@ def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
 
 def run() -> None:
     """The `shinso` program."""
+    keep_freed_memory()
     sys.exit(main())
 
 

@@ -36,11 +36,17 @@ class DataConfig(Config):
     split: str = option("8:1:1", "Shares of training, validation and test rows, as in 8:1:1, 7:2:1 or 9:1:0.")
     group: str | None = option(None, "Column whose values never stand in two parts (split by group).")
     time: str | None = option(None, "Column to split by time: the latest rows are the test rows.")
+    protect: str | None = option(
+        None, "Column whose groups are drawn for training so that they say nothing of the label (reweighing)."
+    )
     stratify: bool = option(
         default=True, help="Keep the shares of the classes alike in all parts of a random split."
     )
     bad_rows: float = option(
         0.05, "Largest share of unreadable rows that training tolerates.", low=0.0, high=1.0
+    )
+    audit: bool = option(
+        default=True, help="Look for copies, leaks and shifts before training (a few seconds)."
     )
     header: Literal["auto", "yes", "no"] = option(
         "auto", "Whether the first line of a CSV names the columns."
@@ -49,6 +55,9 @@ class DataConfig(Config):
     encoding: str | None = option(None, "Encoding of a text file; found by itself when not given.")
     table: str | None = option(None, "SQL query or table name to read from a database file.")
     image_size: int | None = option(None, "Height and width that images are brought to.", low=8, high=1024)
+    tokenizer: str | None = option(
+        None, "Tokenizer of published weights (tokenizer.json or vocab.txt); that beside them when not given."
+    )
     vocabulary: int | None = option(None, "Most tokens that a text column learns.", low=64, high=200_000)
     max_length: int | None = option(
         None, "Most tokens of a text, or readings of a series, that are read.", low=1
@@ -62,6 +71,8 @@ class ModelConfig(Config):
     name: str | None = option(
         None, "Encoder preset, or my_module:MyEncoder; by kind of input when not given."
     )
+    weights: str | None = option(None, "File of published weights to begin with (.safetensors, .bin, .pth).")
+    hub: str | None = option(None, "Configuration of a hub model, as JSON; training fills it in.")
     width: int | None = option(None, "Size of every token.", low=4, high=8192, search=(64, 512), log=True)
     depth: int | None = option(None, "Number of blocks.", low=1, high=200, search=(1, 6))
     dropout: float | None = option(
@@ -70,7 +81,27 @@ class ModelConfig(Config):
     members: int | None = option(
         None, "Members of the ensemble inside a table network (TabM).", low=1, high=256
     )
+    bidirectional: bool | None = option(None, "Whether a recurrent network reads both ways (it does).")
+    heads: int | None = option(None, "Heads of attention; model.width is a multiple of it.", low=1, high=256)
+    kv_heads: int | None = option(
+        None, "Heads of keys and values of a GPT, which groups of its heads share.", low=1, high=256
+    )
+    positions: Literal["learned", "rotary"] | None = option(None, "How a GPT knows the places of tokens.")
+    norm: Literal["layer", "rms"] | None = option(None, "Normalisation of a GPT.")
+    qk_norm: bool | None = option(None, "Whether a GPT normalises queries and keys.")
+    attention: Literal["none", "additive", "dot"] | None = option(
+        None, "How a recurrent network weighs its steps; none for their mean."
+    )
     embedding: int | None = option(None, "Size of the embedding of one number or category.", low=1, high=1024)
+    stem: Literal["full", "half", "small"] | None = option(
+        None,
+        "Beginning of an image network: as published, or for small images; by their size when not given.",
+    )
+    patch: int | None = option(None, "Pixels along a patch of a ViT.", low=1, high=256)
+    steps: int | None = option(None, "Times that a spiking network looks at an image.", low=1, high=1000)
+    activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] | None = option(
+        None, "Bend between the layers of a multilayer perceptron."
+    )
     fuser: Literal["auto", "concat", "join"] = option("auto", "How several inputs meet.")
 
 
@@ -119,6 +150,14 @@ class TrainConfig(Config):
         None, "Weights that the run stands for: of the best validation, or the last."
     )
     augment: str | None = option(None, "Augmentation of images: none, flip, shift, flip+shift, ...")
+    tune: Literal["head", "gradual", "all", "lora"] | None = option(
+        None, "How published weights are tuned: behind them only, from the top, all of them, or by adapters."
+    )
+    layer_decay: float | None = option(
+        None, "Factor of the learning rate from a layer of published weights to that below.",
+        low=0.01, high=1.0, search=(0.5, 1.0),
+    )  # fmt: skip
+    lora_rank: int = option(8, "Rank of the adapters of train.tune=lora.", low=1, high=1024)
     adversarial: float = option(
         0.0, "Size of attacks trained on, as a share of a pixel's range or of a deviation; 0 for none.",
         low=0.0, high=1.0,
@@ -126,8 +165,9 @@ class TrainConfig(Config):
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Arithmetic of the forward and backward pass."
     )
-    compile: Literal["no", "yes"] = option(
-        "no", "Whether torch.compile makes the network faster; it takes a while before the first step."
+    compile: Literal["auto", "no", "yes"] = option(
+        "auto",
+        "Whether torch.compile makes the steps faster; half a minute before the first. auto: on GPUs.",
     )
     threads: int | None = option(None, "Threads; all cores of the process when not given.", low=1, high=1024)
     checkpoint_seconds: float = option(30.0, "Seconds between two checkpoints.", low=0.0)

@@ -89,12 +89,14 @@ class Fitted:
 def fit(
     module: nn.Module, batches: Batches, objective: Objective, config: TrainConfig, plan: Plan, *,
     keeper: Keeper | None = None, score: Score | None = None, seed: int = 0,
-    rates: dict[str, float] | None = None,
+    rates: dict[str, float] | None = None, checks: int = 10, stage: Callable[[float], None] | None = None,
 ) -> Fitted:  # fmt: skip
     """Train `module` so that `objective(batch, rows)` falls; keep the weights of the best validation score.
 
-    `config` must be resolved. `score` gives (smaller is better, metrics to log) for the module's weights;
-    without it the last weights are kept. Raises `ShinsoError` when the loss never becomes finite.
+    `config` must be resolved. A training of fewer than 10 epochs is validated `checks` times. `score` gives
+    (smaller is better, metrics to log) for the module's weights; without it the last weights are kept.
+    `stage` is told before every step what share of training is done: it may let parameters rest or learn.
+    Raises `ShinsoError` when the loss never becomes finite.
     """
     assert config.epochs is not None
     keeper, work = keeper or Unkept(), Work()
@@ -102,7 +104,7 @@ def fit(
     average = Average(module, config.ema) if config.ema else None
     progress, best = _restored(keeper, module, optimizer, average)
     progress.total_steps = progress.total_steps or config.epochs * len(batches)
-    most, interval, failed = progress.total_steps, _interval(config.epochs, len(batches)), 0
+    interval, most, failed = _interval(config.epochs, len(batches), checks), progress.total_steps, 0
 
     def groups() -> dict[str, dict[str, Tensor]]:
         averages = {"average": average.values} if average else {}
@@ -111,6 +113,8 @@ def fit(
     module.train()
     while progress.step < progress.total_steps and not progress.stopped:
         for rows, batch in _timed(batches.epoch(progress.epoch, progress.batch), plan, work):
+            if stage:
+                stage(progress.step / progress.total_steps)
             with private_randomness(seed, "step", progress.step), work.phase("compute"), work.counting(batch):
                 losses = backward(module, objective, batch, len(rows), config.accumulate, plan)
             with work.phase("update"):
@@ -257,9 +261,9 @@ def _restored(
     return progress, groups.get("best", {})
 
 
-def _interval(epochs: int, steps: int) -> int:
-    """Steps between two validations: an epoch, more where it is tiny, a tenth of the run where few."""
-    return max(10, steps) if epochs >= 10 else max(10, -(-steps * epochs // 10))
+def _interval(epochs: int, steps: int, checks: int) -> int:
+    """Steps between two validations: an epoch, more where it is tiny, a share of the run where few."""
+    return max(10, steps) if epochs >= 10 else max(10, -(-steps * epochs // max(1, checks)))
 
 
 def _clip(module: nn.Module, most: float | None) -> bool:

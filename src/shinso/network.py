@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from .errors import DataError
 from .features import Features
 from .fusers import Concat, Join, Nothing
 from .heads import HEADS, POOLED, Head, HeadOptions, Loss
-from .models import Encoder, Scalars, encoder_for
+from .models import Encoder, encoder_for, must_read, scalars_for
 from .schema import Schema
 
 Batch = dict[str, Tensor]
@@ -29,24 +31,40 @@ class Network(nn.Module):
         self, schema: Schema, options: ModelConfig, head_options: dict[str, HeadOptions] | None = None
     ) -> None:
         super().__init__()
+        must_read(schema.given, options)
         scalars = tuple(c for c in schema.given if c.scalar)
         others = tuple(c for c in schema.given if not c.scalar)
+        self.resting: tuple[nn.Module, ...] = ()  # modules that stay in evaluation mode
         self.sources = [c.name for c in others]
         self.reads_scalars = bool(scalars)
-        encoders: list[Encoder] = [Scalars(scalars, options)] if scalars else []
+        encoders: list[Encoder] = [scalars_for(scalars, options)] if scalars else []
         pooled = all(c.kind in POOLED for c in schema.predict)
-        encoders += [encoder_for(c, options, pooled=pooled) for c in others]
+        forecasts = all(c.kind == "series" for c in schema.predict)
+        encoders += [encoder_for(c, options, pooled=pooled, forecasts=forecasts) for c in others]
         names = (["scalars"] if scalars else []) + [module_name(i, c.name) for i, c in enumerate(others)]
         self.encoders = nn.ModuleDict(dict(zip(names, encoders, strict=True)))
         self.fuser = _fuser(encoders, schema, options)
         end = self.fuser if self.fuser is not None else encoders[0]
+        maps = tuple(channels for encoder in encoders for channels in encoder.channels)
         self.outputs = [c.name for c in schema.predict]
         self.heads = nn.ModuleDict(
             {
-                module_name(i, c.name): _head(c, end.width, end.members, (head_options or {}).get(c.name))
+                module_name(i, c.name): _head(
+                    c,
+                    end.width,
+                    end.members,
+                    replace((head_options or {}).get(c.name, HeadOptions()), maps=maps),
+                )
                 for i, c in enumerate(schema.predict)
             }
         )
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002
+        """As of every module; but what rests keeps its statistics and drops nothing."""
+        super().train(mode)
+        for module in self.resting:
+            module.eval()
+        return self
 
     def features(self, batch: Batch, rows: int) -> Features:
         """What the encoders and the fuser make of the given columns of `batch`."""
@@ -111,11 +129,11 @@ def _fuser(encoders: list[Encoder], schema: Schema, options: ModelConfig) -> Con
     return Join([e.width for e in encoders], width)
 
 
-def _head(column: Column, width: int, members: int, options: HeadOptions | None) -> Head:
+def _head(column: Column, width: int, members: int, options: HeadOptions) -> Head:
     if column.kind not in HEADS:
         raise DataError(
             f"Column {column.name!r} is of type {column.kind}, which cannot be predicted yet. "
             f"Types that can: {', '.join(sorted(HEADS))}. "
             f"Give it another type with --types {column.name}=TYPE."
         )
-    return HEADS[column.kind](column, width, members, options or HeadOptions())
+    return HEADS[column.kind](column, width, members, options)

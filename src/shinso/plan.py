@@ -57,7 +57,7 @@ def make_plan(config: TrainConfig, machine: Machine | None = None) -> Plan:
         precision=_precision(config, machine),
         threads=config.threads or machine.cores,
         onednn=machine.exact_onednn and not machine.accelerator,
-        compiled=config.compile == "yes",
+        compiled=config.compile == "yes" or (config.compile == "auto" and bool(machine.accelerator)),
         reasons=(_reason(config, machine),),
     )
 
@@ -98,10 +98,9 @@ def verified(plan: Plan, module: nn.Module, losses: Losses) -> Plan:
     if plan.precision == "fp32":
         return plan
     kept = {name: value.clone() for name, value in module.named_buffers()}
+    exact = _measured(replace(plan, precision="fp32"), module, losses, kept)
     try:
-        exact = _measured(replace(plan, precision="fp32"), module, losses, kept)
-        fast = _measured(plan, module, losses, kept)
-        fault = _fault(exact, fast)
+        fault = _fault(exact, _measured(plan, module, losses, kept))
     except RuntimeError as error:
         fault = f"this machine cannot compute it ({str(error).splitlines()[0]})"
     if not fault:
@@ -114,13 +113,15 @@ def _measured(
 ) -> tuple[float, Tensor]:
     """(loss, gradient) of one batch; the module is left as it was."""
     weights = [p for p in module.parameters() if p.requires_grad]
-    with autocast(plan):
-        found = losses()
-    loss = torch.stack([one.total / one.count.clamp(min=1) for one in found.values()]).sum()
-    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-    with torch.no_grad():
-        for name, value in module.named_buffers():
-            value.copy_(buffers[name])
+    try:
+        with autocast(plan):
+            found = losses()
+        loss = torch.stack([one.total / one.count.clamp(min=1) for one in found.values()]).sum()
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    finally:
+        with torch.no_grad():
+            for name, value in module.named_buffers():
+                value.copy_(buffers[name])
     flat = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, weights, strict=True)]
     return float(loss.detach()), torch.cat([g.reshape(-1).float() for g in flat])
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from . import catalogue
 from .diagnosis import examine
 from .reporting import explanations
-from .reporting.terminal import summary_lines
+from .reporting.audit_page import lines as audit_lines
+from .reporting.measured import evaluation_lines, mitigation_lines
 from .schema import display_width, pad
 from .stress import measure
 from .writing import to_csv
@@ -34,12 +36,49 @@ def _comparison(result: dict[str, Any]) -> list[str]:
     return list(result["lines"])
 
 
+def _machine(result: dict[str, Any]) -> list[str]:
+    found = [
+        f"{result['processor']}{', ' + result['accelerator'] if result['accelerator'] else ''}",
+        f"{result['cores']} cores, {result['memory'] / 2**30:.1f} GiB, {result['bandwidth'] / 1e9:.0f} GB/s "
+        f"read and written, measured with {result['threads']} threads",
+    ]
+    for kind in ("matmul", "convolution"):
+        for name, rate in result[kind].items():
+            error = result["errors"].get(name) if kind == "matmul" else None
+            beside = "" if error is None else f"  relative error {error:.0e}"
+            found.append(f"  {kind:12} {name:20} {rate / 1e9:8,.0f} GFLOP/s{beside}")
+    plan = result["plan"]
+    onednn = ", fp32 products through oneDNN" if plan["onednn"] else ""
+    found.append(f"plan: {plan['precision']} on {plan['device']}, {plan['threads']} threads{onednn}")
+    return [*found, *(f"  {reason}" for reason in plan["reasons"])]
+
+
+def _rates(result: dict[str, Any]) -> list[str]:
+    pairs = list(zip(result["rates"], result["losses"], strict=True))
+    shown = pairs[:: max(1, len(pairs) // 20)]
+    high, low = max(loss for _, loss in shown), min(loss for _, loss in shown)
+    wide = [round(40 * (loss - low) / max(high - low, 1e-12)) for _, loss in shown]
+    return [
+        *(
+            f"  rate {rate:9.2e}  loss {loss:8.4f}  {'#' * bar}"
+            for (rate, loss), bar in zip(shown, wide, strict=True)
+        ),
+        f"The loss falls fastest near {result['suggested']:.2g} and is least at {result['lowest']:.2g}.",
+        f"To train with it: --set train.learning_rate={result['suggested']:.2g}",
+    ]
+
+
 PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
+    "audit": audit_lines,
     "predict": _answers,
-    "evaluate": summary_lines,
+    "evaluate": evaluation_lines,
+    "mitigate": mitigation_lines,
     "explain": explanations.lines,
     "doctor": examine.lines,
     "robustness": measure.lines,
     "settings": _settings,
+    "models": catalogue.lines,
     "compare": _comparison,
+    "machine": _machine,
+    "find-rate": _rates,
 }

@@ -5,10 +5,11 @@ docs/log.md has the experiments behind these values. A recipe never touches what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .config import RunConfig
+from .config import ModelConfig, RunConfig
+from .models import FAMOUS
 from .schema import Schema
 
 VERSION = 1  # recorded in the run as balanced@1; raised when a recipe changes
@@ -28,6 +29,7 @@ class Facts:
     length: float = 0.0  # mean tokens or readings of a row
     regression: bool = False  # a number is predicted
     validation: int = 0  # rows
+    effort: str = "balanced"
 
 
 def tables(facts: Facts) -> Settings:
@@ -46,13 +48,16 @@ def tables(facts: Facts) -> Settings:
 
 
 def images(facts: Facts) -> Settings:
-    """Images: a small residual network."""
-    tiny = facts.image_size < 16
+    """Images: a small residual network, for small images of widths that processors are fast at."""
+    tiny, quick = facts.image_size < 16, facts.effort == "quick"
+    small = not tiny and facts.image_size <= 64
+    most = 128 if small else 256
+    seen = 460_000 if small and quick else 270_000  # before the effort's share of it
     return {
-        "model.width": 128, "model.depth": 2, "model.dropout": 0.0,
-        "train.optimizer": "muon", "train.learning_rate": 6e-3, "train.weight_decay": 0.02,
-        "train.batch_size": 128 if tiny and facts.rows >= 1_000 else _batch(facts.rows, 32, 256),
-        "train.epochs": _epochs(facts.rows, 270_000, 4, 20 if tiny else 40),
+        "model.width": 96 if small else 128, "model.depth": 1 if quick else 2, "model.dropout": 0.0,
+        "train.optimizer": "muon", "train.learning_rate": 8e-3 if quick else 6e-3, "train.weight_decay": 0.02,
+        "train.batch_size": 128 if tiny and facts.rows >= 1_000 else _batch(facts.rows, 32, most),
+        "train.epochs": _epochs(facts.rows, seen, 4, 20 if tiny else 40),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
         "train.augment": "shift" if tiny else "flip", "train.patience": 0, "train.clip": 0.0,
     }  # fmt: skip
@@ -93,6 +98,15 @@ def series(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def forecasts(facts: Facts) -> Settings:
+    """Series from series: a linear map of the latest window, which few passes settle."""
+    return {
+        "train.optimizer": "adamw", "train.learning_rate": 3e-3, "train.weight_decay": 0.0,
+        "train.batch_size": _batch(facts.rows, 16, 64), "train.epochs": _epochs(facts.rows, 40_000, 5, 60),
+        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.0, "train.clip": 0.0,
+    }  # fmt: skip
+
+
 def generation(facts: Facts) -> Settings:
     """Outputs that are written or painted: text, images, masks."""
     return {
@@ -104,6 +118,75 @@ def generation(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def shallow(facts: Facts) -> Settings:
+    """Networks so small that passes cost little: LeNet, perceptrons."""
+    return {
+        **deep(facts), "train.learning_rate": 1e-2, "train.weight_decay": 1e-3, "train.label_smoothing": 0.0,
+        "train.batch_size": _batch(facts.rows, 32, 128), "train.epochs": _epochs(facts.rows, 600_000, 8, 60),
+    }  # fmt: skip
+
+
+def deep(facts: Facts) -> Settings:
+    """Deep convolutional networks on images: as `images`, with more passes over few rows."""
+    return {
+        "train.optimizer": "muon", "train.learning_rate": 3e-3, "train.weight_decay": 0.02,
+        "train.batch_size": _batch(facts.rows, 32, 256), "train.epochs": _epochs(facts.rows, 270_000, 4, 40),
+        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.99, "train.label_smoothing": 0.1,
+        "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def attention(facts: Facts) -> Settings:
+    """Vision transformers from scratch: more passes and a longer warmup, for they know nothing of images."""
+    return {
+        **deep(facts), "train.learning_rate": 2e-3, "train.weight_decay": 0.05, "train.schedule": "cosine",
+        "train.warmup": 0.15, "train.epochs": _epochs(facts.rows, 480_000, 6, 80),
+    }  # fmt: skip
+
+
+def tuned(facts: Facts) -> Settings:
+    """Published weights, tuned as a whole: small steps, few passes."""
+    return {
+        "train.optimizer": "adamw", "train.learning_rate": 2e-4, "train.weight_decay": 0.02,
+        "train.batch_size": _batch(facts.rows, 16, 64), "train.epochs": _epochs(facts.rows, 60_000, 3, 20),
+        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def transformer(facts: Facts) -> Settings:
+    """A small transformer that learns texts from nothing."""
+    return {
+        "model.dropout": 0.4,
+        "train.optimizer": "adamw", "train.learning_rate": 1e-3, "train.weight_decay": 0.05,
+        "train.batch_size": 64 if facts.rows >= 4_000 else 32,
+        "train.epochs": _epochs(facts.rows, 32_000, 3, 30),
+        "train.schedule": "cosine", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+def tuned_text(facts: Facts) -> Settings:
+    """A reader of texts, from published weights."""
+    return {
+        "train.optimizer": "adamw", "train.learning_rate": 1e-4, "train.weight_decay": 0.01,
+        "train.layer_decay": 0.9, "train.batch_size": 32, "train.epochs": _epochs(facts.rows, 20_000, 3, 10),
+        "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+    }  # fmt: skip
+
+
+# What a famous network changes in the recipe of images, by its title; `deep` for those that are not here.
+BY_NETWORK = {
+    "ViT": attention, "LeNet": shallow, "Perceptron": shallow, "Multilayer perceptron": shallow,
+}  # fmt: skip
+RECURRENT = frozenset(
+    {"Elman network", "LSTM", "LSTM with peepholes", "GRU"}
+)  # read as other texts and series
+
+# What tuning changes in the recipes of published weights, for any kind of network.
+BY_TUNING: dict[str, Settings] = {
+    "head": {"train.learning_rate": 3e-3, "train.batch_size": 64, "train.epochs": 20},
+    "lora": {"train.learning_rate": 1e-3, "train.layer_decay": 1.0},
+}
+
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
     "model.width": 128, "model.depth": 2, "model.dropout": 0.0, "model.members": 8, "model.embedding": 16,
@@ -114,12 +197,38 @@ REST: Settings = {
 
 # The first kind of input that a schema has decides.
 BY_INPUT = {"image": images, "audio": series, "text": texts, "series": series}
-BY_OUTPUT = {"text": generation, "image": generation, "mask": generation, "boxes": generation}
+BY_OUTPUT = {
+    "series": forecasts,
+    "text": generation,
+    "image": generation,
+    "mask": generation,
+    "boxes": generation,
+}
+
+
+def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
+    """What a famous network changes; its own sizes stay open, for other readers beside it have theirs."""
+    known = FAMOUS.get(model.name or "")
+    if known is None:
+        return {}
+    open_sizes: Settings = {"model.width": None, "model.depth": None, "model.dropout": None}
+    if any(column.kind in BY_OUTPUT for column in schema.predict):
+        return open_sizes
+    if "image" in known.encoders or "scalars" in known.encoders:
+        recipe = tuned if model.weights else BY_NETWORK.get(known.title, deep)
+    elif known.title in RECURRENT:
+        return {}
+    else:
+        recipe = tuned_text if model.weights else transformer
+    return {**open_sizes, **recipe(facts)}
 
 
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
-    chosen = {**REST, **_recipe(schema)(facts)}
+    facts = replace(facts, effort=config.effort)
+    chosen = {**REST, **_recipe(schema)(facts), **named(config.model, schema, facts)}
+    if config.model.weights:
+        chosen.update(BY_TUNING.get(config.train.tune or "", {}))
     chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))

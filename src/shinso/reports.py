@@ -47,6 +47,7 @@ def report_data(run: RunDirectory, evaluation: dict[str, Any]) -> ReportData:
         settings=run.config.model_dump(),
         chosen=run.data.get("chosen", []),
         environment=environment,
+        audit=read_json(run.path / "audit.json") if (run.path / "audit.json").exists() else None,
         explanation=explanation_of(run),
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .columns import COLUMNS, Column, column_type, restore_column
 from .columns.base import Values, missing_mask
+from .columns.published import find_tokenizer, read_tokenizer
 from .config import DataConfig
 from .errors import DataError, SettingError, did_you_mean
 
@@ -127,8 +129,22 @@ def fit_column(name: str, kind: str, values: Values, options: DataConfig) -> Col
         presets = {"height": options.image_size, "width": options.image_size}
     elif kind == "text":
         presets = {"max_length": options.max_length, "vocabulary_size": options.vocabulary}
+        if options.tokenizer:
+            presets["tokenizer"] = tokenizer_at(options.tokenizer)
     chosen = {key: value for key, value in presets.items() if value is not None}
     return (type(column)(name=name, **chosen) if chosen else column).fit(values)
+
+
+def tokenizer_at(place: str) -> str:
+    """The tokenizer in a file, in a folder or beside a file of weights; none is a `SettingError`."""
+    found = find_tokenizer(Path(place))
+    if found is None:
+        raise SettingError(
+            f"There is no tokenizer.json and no vocab.txt at {place}. Texts must be cut as the published "
+            f"weights know them: put the one that belongs to the weights beside them, or name it with "
+            f"--set data.tokenizer=FILE."
+        )
+    return read_tokenizer(found)
 
 
 def _is_classes(values: Values) -> bool:

@@ -18,6 +18,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from ..errors import DataError
 from .base import Array, Column, Value, Values, count_missing, is_missing, missing_mask, object_array
+from .published import open_tokenizer, pads_with_zero, unknown_id
 
 # Left open, tokenizers starts threads of its own and then warns in every process that is forked.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -26,6 +27,7 @@ PADDING, BEGIN, END = 0, 1, 2
 FIRST_BYTE = 3  # ids 3 to 258 are the 256 bytes, of characters that were too rare to be learned
 FIRST_CHARACTER = FIRST_BYTE + 256
 LONGEST_TOKEN = 16  # characters
+LONGEST_PIECE = 128  # likewise, of published tokenizers: beyond so many for each token a text is not read
 MOST_TOKENS = 1 << 20  # of a vocabulary or a text: beyond that a stored column is damaged
 SAMPLE = 20_000_000  # characters that a vocabulary is learned from
 MEASURED = 10_000  # texts whose length is measured
@@ -53,6 +55,9 @@ class Text(Column):
     Ids: 0 padding, 1 begin and 2 end (both for heads that write), 256 bytes, the characters, the merges.
     A missing text and an empty one are (0,). Byte-pair encoding: Sennrich et al., ACL 2016.
 
+    With a `tokenizer`, that of published weights, nothing is learned: the ids are the tokenizer's, with what
+    it puts at the ends of a text; moved up by one (`offset`) where its token 0 is not padding.
+
     >>> column = Text(name="review").fit(np.array(["good film", "bad film"] * 4, object))
     >>> column.decode(column.encode("a good   ｆｉｌｍ☃"))
     'a good film☃'
@@ -65,6 +70,7 @@ class Text(Column):
     characters: tuple[str, ...] = ()
     merges: tuple[tuple[int, int], ...] = ()  # pairs of ids; each makes the next id after the characters'
     longest: int = 0  # tokens of the longest training text: how far a head that writes should go
+    tokenizer: str = ""  # JSON of a published one; see published.py
 
     def __post_init__(self) -> None:
         limits = {
@@ -80,6 +86,10 @@ class Text(Column):
         if not all(isinstance(c, str) and len(c) == 1 for c in self.characters):
             raise DataError(f"Text column {self.name!r}: 'characters' must be single characters.")
         self._check_merges()
+        if type(self.tokenizer) is not str:
+            raise DataError(f"Text column {self.name!r}: the tokenizer must be a string of JSON.")
+        if self.tokenizer:
+            open_tokenizer(self.tokenizer, f"Text column {self.name!r}")
 
     def _check_merges(self) -> None:
         """Merges must name tokens before them and make no long ones: each could be twice the last."""
@@ -117,14 +127,19 @@ class Text(Column):
     def fit(self, values: Values) -> Self:
         """Learn the characters and the byte pairs of `values`, up to `vocabulary_size` tokens."""
         texts = list(self._sample(values))
+        return self._measured(texts) if self.tokenizer else self._learned(texts)
+
+    def _learned(self, texts: list[str]) -> Self:
         counts = Counter(character for text in texts for character in text)
         room = max(0, self.vocabulary_size - FIRST_CHARACTER)
         often = sorted((c for c, count in counts.items() if count > 1), key=lambda c: (-counts[c], c))
         characters = tuple(sorted(often[:room]))
         merges = _learn(texts, characters, room - len(characters))
-        fitted = replace(self, characters=characters, merges=merges)
+        return replace(self, characters=characters, merges=merges)._measured(texts)
+
+    def _measured(self, texts: list[str]) -> Self:
         some = object_array(texts[:: max(1, len(texts) // MEASURED)])
-        return replace(fitted, longest=max((len(ids) for ids in fitted.encode_many(some)), default=0))
+        return replace(self, longest=max((len(ids) for ids in self.encode_many(some)), default=0))
 
     def _sample(self, values: Values) -> Iterator[str]:
         total = sum(len(v) for v in values if isinstance(v, str))
@@ -140,12 +155,26 @@ class Text(Column):
                 f"{type(value).__name__} {value!r:.80}. "
                 f"Write it as a string, or give the column another type with --types {self.name}=TYPE."
             )
-        words = unicodedata.normalize("NFKC", value.encode("utf-8", "replace").decode("utf-8")).split()
+        clean = value.encode("utf-8", "replace").decode("utf-8")
+        if self.tokenizer:  # has rules of its own
+            return clean
+        words = unicodedata.normalize("NFKC", clean).split()
         return " " + " ".join(words) if words else ""
 
     @cached_property
+    def offset(self) -> int:
+        """What is added to the ids of a published tokenizer."""
+        return int(bool(self.tokenizer) and not pads_with_zero(self._tokenizer))
+
+    @cached_property
     def tokens(self) -> tuple[bytes, ...]:
-        """The UTF-8 bytes of every token, by id."""
+        """The UTF-8 bytes of every token, by id; of a published tokenizer, its name for it."""
+        if self.tokenizer:
+            vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+            named = [b""] * (max(vocabulary.values()) + 1 + self.offset)
+            for name, number in vocabulary.items():
+                named[number + self.offset] = name.encode()
+            return tuple(named)
         table = [b"", b"", b"", *(bytes([i]) for i in range(256)), *(c.encode() for c in self.characters)]
         for left, right in self.merges:
             table.append(table[left] + table[right])
@@ -153,6 +182,15 @@ class Text(Column):
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
+        return open_tokenizer(self.tokenizer, self.name) if self.tokenizer else self._byte_pairs()
+
+    @cached_property
+    def _closing(self) -> Array:
+        """What a published tokenizer puts at the end of every text: one id, or none."""
+        ends = self._tokenizer.encode("").ids if self.tokenizer else []
+        return np.array(ends[-1:], np.int32) + self.offset
+
+    def _byte_pairs(self) -> Tokenizer:
         names = ["", "", "", *(f"<0x{i:02X}>" for i in range(256)), *self.characters]
         for left, right in self.merges:
             names.append(names[left] + names[right])
@@ -166,13 +204,20 @@ class Text(Column):
         return self.encode_many(object_array([value]))[0]
 
     def encode_many(self, values: Values) -> list[Array]:
-        return [ids[: self.max_length] for ids in self._ids(values)]
+        return [self._cut(ids) for ids in self._ids(values)]
+
+    def _cut(self, ids: Array) -> Array:
+        """The first `max_length` ids; the end of a text stays its end."""
+        if len(ids) <= self.max_length or not len(self._closing):
+            return ids[: self.max_length]
+        return np.concatenate([ids[: self.max_length - 1], self._closing])
 
     def _ids(self, values: Values) -> list[Array]:
         """Ids of all of `values`, one more than `max_length` at least where there are as many."""
-        limit = (self.max_length + 1) * LONGEST_TOKEN
+        limit = (self.max_length + 1) * (LONGEST_PIECE if self.tokenizer else LONGEST_TOKEN)
         texts = ["" if is_missing(v) else self.normalise(v)[:limit] for v in values]
-        return [np.array(found.ids, np.int32) for found in self._tokenizer.encode_batch_fast(texts)]
+        found = self._tokenizer.encode_batch_fast(texts)
+        return [np.array(one.ids, np.int32) + self.offset for one in found]
 
     def collate(self, arrays: Sequence[Array]) -> Array:
         """(B, N) int32, padded with 0 to the longest, which counts as 1 at least."""
@@ -184,6 +229,8 @@ class Text(Column):
     def decode(self, array: Array) -> Value:
         """Token ids (N,), up to the first end, as a string."""
         ids = [int(i) for i in array]
+        if self.tokenizer:
+            return self._tokenizer.decode([i - self.offset for i in ids if i > 0])
         if END in ids:
             ids = ids[: ids.index(END)]
         return b"".join(self.tokens[i] for i in ids).decode("utf-8", "replace").strip()
@@ -205,6 +252,9 @@ class Text(Column):
         lengths = np.array([min(len(i), self.max_length) for i in ids] or [0])
         read = np.concatenate([*(i[: self.max_length] for i in ids), np.zeros(0, np.int32)])
         strange = (read >= FIRST_BYTE) & (read < FIRST_CHARACTER)
+        if self.tokenizer:
+            unknown = unknown_id(self._tokenizer)
+            strange = read == (-1 if unknown is None else unknown + self.offset)
         return {
             "rows": len(values),
             "missing": count_missing(values),

@@ -50,8 +50,10 @@ class Loader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Rows, dict[str, NDArray[Any]]]]:
         """(rows, arrays) of the batches of an epoch, from batch `start` on."""
-        for rows in self.order(epoch)[start:]:
-            yield rows, self.take(rows)
+        order = self.order(epoch)[start:]
+        batches = self.store.batches(order, [c.name for c in self.columns])
+        for rows, taken in zip(order, batches, strict=True):
+            yield rows, {c.name: _collate(c, taken[c.name]) for c in self.columns}
 
     def in_order(self) -> Iterator[tuple[Rows, dict[str, NDArray[Any]]]]:
         """(rows, arrays) once, unshuffled; ragged rows sorted by length so that little is padded."""

@@ -25,6 +25,7 @@ class HeadOptions:
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()  # one for each label, mean 1 over the training rows; () for none
     loss: str = ""  # "" for the head's own default
+    maps: tuple[int, ...] = ()  # channels of the maps, fine to coarse; () for those of `ResidualNet`
 
 
 class Head(nn.Module, ABC):

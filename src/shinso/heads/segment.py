@@ -20,7 +20,8 @@ LEVELS = 6  # most maps that are read, from the coarsest
 class Segment(Head):
     """Maps are brought to one width, added from coarse to fine and smoothed (FPN, arXiv 1612.03144).
 
-    The coarsest has `width` channels and each finer one half of that, at least 8, as in `ResidualNet`.
+    Their channels are those of `options.maps`; without, the coarsest has `width` channels and each finer one
+    half of that, at least 8, as in `ResidualNet`.
     """
 
     def __init__(self, column: Mask, width: int, members: int, options: HeadOptions) -> None:
@@ -29,7 +30,8 @@ class Segment(Head):
         self.smoothing = options.label_smoothing
         weights = torch.tensor(options.class_weights) if options.class_weights else None
         self.register_buffer("weights", weights, persistent=False)
-        self.channels = [max(8, width >> level) for level in range(LEVELS)]
+        own = [max(8, width >> level) for level in range(LEVELS)]
+        self.channels = list(options.maps[::-1][:LEVELS]) or own  # coarse to fine
         self.laterals = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for channels in self.channels)
         self.smooth = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in self.channels)
         self.score = nn.Conv2d(WIDTH, column.classes, 1)

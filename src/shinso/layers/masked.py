@@ -1,4 +1,7 @@
-"""Normalisation over what is real only. B = rows, C = channels, S = any further dimensions."""
+"""Normalisation over what is real only, and tokens that are missed.
+
+B = rows, N = tokens, C = channels, S = any further dimensions.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +52,16 @@ class MaskedNorm(nn.Module):
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(variance, share)
         return mean, variance
+
+
+class Missed(nn.Dropout):
+    """A mask (B, N) of what is real, without a share of it in training: a reader learns texts by heart less.
+
+    Nothing is missed where nothing would be left of a row.
+    """
+
+    def forward(self, mask_BN: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return mask_BN
+        seen_BN = mask_BN & (torch.rand(mask_BN.shape, device=mask_BN.device) >= self.p)
+        return torch.where(seen_BN.any(1, keepdim=True), seen_BN, mask_BN)
