@@ -22,7 +22,7 @@ def main(*, tiny: bool = False) -> dict[str, float]:
     folder = str(shinso.samples("digits", out="digits"))
     found = {}
     for model in ("plain34", "resnet34") if tiny else ("plain18", "plain34", "resnet18", "resnet34"):
-        found[model] = training_loss(folder, model, 32 if tiny else 128, 2 if tiny else 4)
+        found[model] = training_loss(folder, model, 64 if tiny else 128, 2 if tiny else 4)
         print(f"{model}: training loss {found[model]:.3f} after {2 if tiny else 4} passes")
     return found
 

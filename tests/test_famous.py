@@ -27,7 +27,7 @@ from shinso.schema import Schema
 # One of each family, made small by its own settings.
 SMALL: dict[str, dict[str, Any]] = {
     "lenet5": {}, "alexnet": {"width": 16}, "vgg11": {"width": 16}, "vgg11_bn": {"width": 16},
-    "resnet18": {"width": 32}, "resnet50": {"width": 64}, "plain18": {"width": 32},
+    "resnet18": {"width": 128}, "resnet50": {"width": 256}, "plain18": {"width": 128},
     "efficientnet_b0": {"width": 128}, "vit_ti": {"width": 32, "depth": 2}, "unet": {"width": 32, "depth": 2},
     "spiking": {"width": 16}, "mlp": {"width": 16}, "perceptron": {},
 }  # fmt: skip

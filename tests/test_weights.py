@@ -30,7 +30,7 @@ from shinso.weights import match, nearest, read_weights
 FAST = {"train.epochs": 1, "train.threads": 1, "train.batch_size": 16, "train.learning_rate": 1e-4}
 
 
-def state(classes: int = 10, width: int = 32, depth: int = 18) -> dict[str, Tensor]:
+def state(classes: int = 10, width: int = 128, depth: int = 18) -> dict[str, Tensor]:
     """Weights of a thin ResNet as someone would publish them."""
     body = resnet.ResNetConfig(depth=depth, width=width, classes=classes).build()
     return {k: v.float() if v.is_floating_point() else v for k, v in fill(body.state_dict()).items()}
@@ -133,7 +133,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
 # ---- matching
 
 
-def published(width: int = 32, depth: int = 18) -> Published:
+def published(width: int = 128, depth: int = 18) -> Published:
     body = resnet.ResNetConfig(depth=depth, width=width, classes=0).build()
     return Published(body, resnet.FAMILY.layouts, ("fc.weight", "fc.bias"))
 
@@ -141,13 +141,13 @@ def published(width: int = 32, depth: int = 18) -> Published:
 def test_the_layer_for_the_classes_is_left_out() -> None:
     matched = match(published(), state(), "file", "resnet18")
     assert matched.layout == "torchvision" and matched.classifier is not None
-    assert matched.classifier[0].shape == (10, 32) and "fc.weight" not in matched.values
+    assert matched.classifier[0].shape == (10, 128) and "fc.weight" not in matched.values
 
 
 def test_a_misfit_names_keys_shapes_and_the_nearest_preset() -> None:
     with pytest.raises(SettingError) as caught:
         match(published(64), state(), "file.pth", "resnet18")
-    assert "conv1.weight: expected (8, 3, 7, 7), found (4, 3, 7, 7)" in str(caught.value)
+    assert "conv1.weight: expected (8, 3, 7, 7), found (16, 3, 7, 7)" in str(caught.value)
     with torch.device("meta"):
         theirs = resnet.PRESETS["resnet34"].build().state_dict()
     with pytest.raises(SettingError) as caught:
@@ -180,7 +180,7 @@ def test_old_names_of_torchvision() -> None:
 @pytest.fixture
 def thin(monkeypatch: pytest.MonkeyPatch) -> None:
     """ResNet-18, thin, so that a run takes a moment."""
-    monkeypatch.setitem(resnet.PRESETS, "resnet18", resnet.ResNetConfig(depth=18, width=32))
+    monkeypatch.setitem(resnet.PRESETS, "resnet18", resnet.ResNetConfig(depth=18, width=128))
 
 
 @pytest.mark.usefixtures("thin")
@@ -263,7 +263,7 @@ def test_mistakes_end_with_status_2_and_nothing_written(
             "resnet18",
             "--weights",
             weights,
-        ): "conv1.weight: expected (64, 3, 7, 7), found (4, 3, 7, 7)",
+        ): "conv1.weight: expected (64, 3, 7, 7), found (16, 3, 7, 7)",
         ("--model", "plain18", "--weights", weights): "takes no published weights",
         ("--model", "mlp", "--weights", weights): "takes no published weights",
         ("--model", "resnet18", "--weights", str(tmp_path / "none.pth")): "There is no file of weights",

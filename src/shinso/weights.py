@@ -114,7 +114,8 @@ def read_weights(path: Path, most: int = MOST_BYTES) -> tuple[str, dict[str, Ten
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        # A mapped file that is overwritten later would end the process: its content is copied.
+        return {name: value.clone() for name, value in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise SettingError(f"{path} is no readable safetensors file: {error}. Download it again.") from None
 
