@@ -2,9 +2,9 @@
 
     python benchmarks/architectures.py --data DIR [NAME ...] [--dry]
 
-DIR holds fashion_mnist/. Names: those of FIGURES and COMPARISONS; all when left out. Every training is `shinso
-train --model NAME` with default effort; test rows are measured once, by `shinso evaluate`. One line a measurement
-is added to benchmarks/results.jsonl. Comparisons are judged on training loss and validation rows.
+DIR holds fashion_mnist/. Names: those of FIGURES and COMPARISONS; all when left out. Every training is
+`shinso train --model NAME` with default effort; test rows are measured once, by `shinso evaluate`. One line a
+measurement is added to benchmarks/results.jsonl. Comparisons are judged on training loss and validation rows.
 """
 
 from __future__ import annotations

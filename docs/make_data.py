@@ -44,6 +44,7 @@ def main(folder: Path) -> None:
     adverts(folder, rng)
     defects(folder, rng)
     broken(folder)
+    loans(folder, np.random.default_rng(1))
 
 
 def houses(folder: Path, rng: Rng) -> None:
@@ -53,6 +54,18 @@ def houses(folder: Path, rng: Rng) -> None:
     write(folder / "test_houses.csv", rows[240:])
     unpriced = [{name: row[name] for name in row if name != "price"} for row in rows[240:250]]
     write(folder / "new_houses.csv", unpriced)
+
+
+def loans(folder: Path, rng: Rng) -> None:
+    """A table with groups: who paid a loan back."""
+    rows = []
+    for _ in range(600):
+        age, income = int(rng.integers(18, 80)), int(rng.normal(400, 120))
+        region, sex = str(rng.choice(["north", "east", "south", "west"])), str(rng.choice(["f", "m"]))
+        score = (income - 350) / 100 + (region == "north") + 0.5 * (sex == "m") + rng.normal(0, 0.8)
+        repaid = "yes" if score > 0 else "no"
+        rows.append({"age": age, "sex": sex, "region": region, "income": income, "repaid": repaid})
+    write(folder / "loans.csv", rows)
 
 
 def house(rng: Rng) -> dict[str, Any]:

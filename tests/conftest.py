@@ -8,8 +8,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import shinso
+from small_runs import FAST
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -59,3 +63,15 @@ def unpacked(shared_data: Path) -> Callable[[str], Path]:
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def small_train(tmp_path: Path) -> Callable[..., Any]:
+    """Train on made-up rows in a second: `small_train(data, predict="y", settings={...})`."""
+    made = iter(range(100))
+
+    def train(data: Any, **options: Any) -> Any:
+        settings = {**FAST, **options.pop("settings", {})}
+        return shinso.train(data, quiet=True, settings=settings, out=tmp_path / f"run{next(made)}", **options)
+
+    return train

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from shinso import baselines as module
-from shinso.baselines import LEARNERS, Part, baselines, small_pixels
+from shinso.baselines import LEARNERS, Part, baselines
 from shinso.columns.base import object_array
 from shinso.columns.category import Category
 from shinso.columns.datetime import Datetime
 from shinso.columns.image import Image
 from shinso.columns.number import Number
 from shinso.columns.text import Text
+from shinso.data.cheap import small_pixels
 
 
 def table(n: int, seed: int = 0) -> dict[str, Any]:

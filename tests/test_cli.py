@@ -53,12 +53,19 @@ def test_the_flags_are_these_and_no_others() -> None:
     assert flags == {
         "train": sorted(
             ["data", "predict", "given", "types", "effort", "minutes", "seed", "settings", "past", "ahead",
-             "out", "resume", "allow", "quiet"]
+             "protect", "out", "resume", "allow", "quiet"]
         ),
-        "predict": ["allow", "data", "out", "quiet", "run"],
-        "evaluate": ["allow", "data", "out", "quiet", "run"],
+        "predict": ["abstain", "allow", "coverage", "data", "fair", "out", "quiet", "run"],
+        "evaluate": sorted(
+            ["run", "data", "by", "protect", "positive", "require", "fair", "folds", "curve", "out", "allow",
+             "quiet"]
+        ),
+        "mitigate": ["allow", "goal", "protect", "quiet", "run"],
+        "audit": sorted(
+            ["data", "predict", "given", "test", "types", "settings", "only", "fix", "report", "out", "quiet"]
+        ),
         "report": ["out", "run"],
-        "compare": ["a", "b"],
+        "compare": ["a", "b", "tried"],
         "samples": ["name", "out"],
         "settings": [],
         "machine": ["threads"],

@@ -18,10 +18,10 @@ IDS = pytest.mark.parametrize("path", FILES, ids=NAMES)
 
 # From the bottom up. A module may import from lower layers and from its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "console", "files", "intervals", "memory"),
+    ("version", "errors", "config", "console", "files", "intervals", "ngrams", "memory"),
     ("columns",),
     ("data", "schema", "forecasting"),
-    ("features", "layers", "augment", "ngrams"),  # torch starts here
+    ("features", "layers", "augment"),  # torch starts here
     ("models", "heads", "fusers"),
     (
         "network",
@@ -49,7 +49,10 @@ TORCH_FROM = 3
 NO_TORCH = ("api.py", "cli.py", "__init__.py", "__main__.py")  # above torch, and instant without it
 
 # Optional extras, which alone may be imported inside a function.
-EXTRAS = {"optuna", "captum", "onnx", "onnxruntime", "onnxscript", "polars", "pandas", "tqdm", "rich"}
+EXTRAS = {
+    "optuna", "captum", "onnx", "onnxruntime", "onnxscript", "polars", "pandas", "tqdm", "rich", "timm",
+    "transformers",
+}  # fmt: skip
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.save", "yaml.load"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}

@@ -148,5 +148,6 @@ def test_compare_pairs_runs_on_the_same_rows(trained: Path, tmp_path: Path) -> N
     assert found["paired"] and found["settings"]["train.epochs"] == [3, 1]
     assert found["outputs"]["price"]["differences"]["rmse"]["real"] is True
     same = shinso.compare(trained, trained)["outputs"]["price"]["differences"]["rmse"]
-    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "real": False}
+    expected = {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "corrected_p": 1.0, "real": False}
+    assert same == expected
     assert any("no real difference" in line for line in shinso.compare(trained, trained)["lines"])

@@ -249,7 +249,7 @@ def test_without_a_padding_token_ids_move_up() -> None:
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     column = Text(name="x", tokenizer=made.to_str())
     assert column.offset == 1 and column.encode("ab a").tolist() == [3, 1] and len(column.tokens) == 4
-    net = encoder_for(column, ModelConfig(name="gpt", width=16, depth=1, heads=2))
+    net = encoder_for(column, ModelConfig(name="gpt", width=16, depth=1, heads=2)).eval()
     assert net.state_dict()["gpt.wte.weight"].shape == (3, 16)
     features = net(torch.tensor([[3, 1], [1, 0]]))
     assert features.mask.tolist() == [[True, True], [True, False]]

@@ -10,7 +10,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .api import Run, compare, evaluate, find_rate, models, predict, report, samples, settings, train
+from .api import (
+    Run,
+    audit,
+    compare,
+    doctor,
+    evaluate,
+    explain,
+    find_rate,
+    mitigate,
+    models,
+    predict,
+    report,
+    robustness,
+    samples,
+    settings,
+    train,
+)
 from .errors import DataError, RunError, SettingError, ShinsoError
 from .version import VERSION
 
@@ -26,7 +42,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "compare", "evaluate", "find_rate", "models", "predict", "report", "samples", "settings", "train",
+    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models", "predict",
+    "report", "robustness", "samples", "settings", "train",
 ]  # fmt: skip
 
 

@@ -31,9 +31,23 @@ class Run:
         """Predict for every row of `data`; see `shinso.predict`."""
         return predict(self, data)
 
-    def evaluate(self, data: Data = None) -> dict[str, Any]:
+    def evaluate(
+        self, data: Data = None, *, by: str | Sequence[str] = (), protect: str | None = None
+    ) -> dict[str, Any]:
         """Metrics with intervals on `data`, or those of the run's own test rows; see `shinso.evaluate`."""
-        return evaluate(self, data)
+        return evaluate(self, data, by=by, protect=protect)
+
+    def explain(self, data: Data, *, method: str | None = None, rows: int = 8) -> dict[str, Any]:
+        """Why rows of `data` are answered as they are; see `shinso.explain`."""
+        return explain(self, data, method=method, rows=rows)
+
+    def doctor(self, data: Data = None) -> dict[str, Any]:
+        """Why the run is not better, and what to do next; see `shinso.doctor`."""
+        return doctor(self, data)
+
+    def robustness(self, data: Data, *, against: str | Sequence[str] | None = None) -> dict[str, Any]:
+        """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
+        return robustness(self, data, against=against)
 
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
@@ -77,6 +91,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     past: int | None = None,
     ahead: int | None = None,
+    protect: str | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     allow: Sequence[str] = (),
@@ -98,6 +113,7 @@ def train(
         settings: Any declared setting, as in train.learning_rate=3e-3 (`shinso settings` lists them).
         past: For forecasting: readings that a forecast looks back on.
         ahead: For forecasting: readings to predict.
+        protect: Column whose groups shall be treated alike: rows are drawn so that it tells no label.
         out: Run directory to write; runs/NAME by default. It must not exist.
         resume: Interrupted run directory to go on with, to the same bits.
         allow: Model of your own to import, as in my_module:MyEncoder, when a run directory names it.
@@ -113,7 +129,7 @@ def train(
         _work("verbs").train(
             data, predict=_names(predict), given=None if given is None else _names(given),
             types=dict(types or {}),
-            settings=_settings(effort, minutes, seed, _model(model, weights, tune, settings)),
+            settings=_settings(effort, minutes, seed, protect, _model(model, weights, tune, settings)),
             window=(past, ahead),
             out=out, resume=resume, allow=tuple(allow), quiet=quiet,
         ),
@@ -122,14 +138,17 @@ def train(
 
 
 def predict(
-    run: Run | str | Path, data: Data, *, out: str | Path | None = None, allow: Sequence[str] = (),
-    quiet: bool = False,
+    run: Run | str | Path, data: Data, *, coverage: float | None = None, abstain: bool = False,
+    fair: bool = False, out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
 ) -> dict[str, list[Any]]:  # fmt: skip
     """Predict for every row of data: key, predicted column, probabilities or interval beside it.
 
     Args:
         run: Run directory.
         data: Rows with the columns that the run was given in training.
+        coverage: How often an interval, or a set of labels, shall hold the truth, as in 0.95.
+        abstain: Leave the answer empty where more than one label is possible at this coverage.
+        fair: Answer by the thresholds of each group, which `mitigate` stored in the run.
         out: File to write the answers to (.csv, .parquet, .jsonl).
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
@@ -138,13 +157,16 @@ def predict(
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
     found: dict[str, list[Any]] = _work("verbs").predict(
-        _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
-    )
+        _path(run), data, coverage=coverage, abstain=abstain, fair=fair, out=out,
+        allow=(*_allow(run), *allow), quiet=quiet,
+    )  # fmt: skip
     return found
 
 
 def evaluate(
-    run: Run | str | Path, data: Data = None, *, out: str | Path | None = None, allow: Sequence[str] = (),
+    run: Run | str | Path, data: Data = None, *, by: str | Sequence[str] = (), protect: str | None = None,
+    positive: str | None = None, require: str | Sequence[str] = (), fair: bool = False,
+    folds: int | None = None, curve: bool = False, out: str | Path | None = None, allow: Sequence[str] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a run on new data (or show its own test result): every metric with a 95% interval.
@@ -152,12 +174,117 @@ def evaluate(
     Args:
         run: Run directory.
         data: Rows with the given and the predicted columns; the run's own test rows when left out.
+        by: Column or condition whose slices are measured too, as in region or "age>60".
+        protect: Column whose groups are compared: who is chosen, found, and wrongly accused how often.
+        positive: Label that groups are compared on; the second of two, all in turn of several.
+        require: What has to hold, as in "equal_opportunity<0.05"; exit status 1 where it does not.
+        fair: Answer by the thresholds of each group, which `mitigate` stored in the run.
+        folds: Train again so many times on other parts of the run's data, and measure each on the rest.
+        curve: Train again on ever more of the run's rows: would more data help?
         out: JSON file to write the result to.
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("verbs").evaluate(
-        _path(run), data, out=out, allow=(*_allow(run), *allow), quiet=quiet
+    work = _work("measuring")
+    wanted = work.Wanted(
+        by=_many(by), protect=protect, positive=positive, require=_many(require), fair=fair, folds=folds,
+        curve=curve,
+    )  # fmt: skip
+    found: dict[str, Any] = work.evaluate(
+        _path(run), data, wanted, out=out, allow=(*_allow(run), *allow), quiet=quiet
+    )
+    return found
+
+
+def mitigate(
+    run: Run | str | Path, *, protect: str | None = None, goal: str = "equal_opportunity",
+    allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Choose a threshold for each group on the validation rows, and store them in the run.
+
+    Args:
+        run: Run directory that predicts a category of two classes.
+        protect: Column with the groups.
+        goal: What shall be alike: demographic_parity, equal_opportunity or equalised_odds.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("measuring").mitigate(
+        _path(run), protect, goal, allow=(*_allow(run), *allow), quiet=quiet
+    )
+    return found
+
+
+def explain(
+    run: Run | str | Path, data: Data, *, method: str | None = None, rows: int = 8,
+    column: str | None = None, out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why rows are answered as they are: pictures, how far to trust them, and the view over all rows.
+
+    Args:
+        run: Run directory.
+        data: Rows with the columns that the run was given; with the predicted one, columns are ranked too.
+        method: shap (default), occlusion, lime, integrated_gradients, gradcam, ... (a wrong name lists all).
+        rows: How many rows to explain, evenly spread over the data.
+        column: Predicted column to explain, where the run predicts several.
+        out: Folder for pictures, explanation.json and page.html; explanations/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").explain(
+        _path(run), data, method=method, rows=rows, column=column, out=out, allow=(*_allow(run), *allow),
+        quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
+def doctor(
+    source: Run | Data, data: Data = None, *, predict: str | Sequence[str] | None = None,
+    given: str | Sequence[str] | None = None, settings: Mapping[str, Any] | None = None,
+    allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Say why a run, or data, does not train well: checks with a number each, and what to do next.
+
+    Args:
+        source: Run directory, or data to train on.
+        data: Of a run that was trained on data in memory, the same data again.
+        predict: Of data: column to predict.
+        given: Of data: columns to predict from; all others by default.
+        settings: Of data: any declared setting, as in train.learning_rate=3e-3.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").doctor(
+        source.path if isinstance(source, Run) else source, _names(predict),
+        None if given is None else _names(given), dict(settings or {}), data,
+        (*_allow(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
+def robustness(
+    run: Run | str | Path, data: Data, *, against: str | Sequence[str] | None = None, rows: int = 500,
+    out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure how answers hold under attacks, corruptions, typos and missing values, by strength.
+
+    Args:
+        run: Run directory.
+        data: Rows with the given and the predicted columns.
+        against: What to measure, with commas (fgsm, pgd, noise, typos, ...); all that applies by default.
+        rows: How many rows to measure on, evenly spread over the data.
+        out: Folder for robustness.json and page.html; robustness/ in the run by default.
+        allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("verbs").robustness(
+        _path(run),
+        data,
+        against=_names(against),
+        rows=rows,
+        out=out,
+        allow=(*_allow(run), *allow),
+        quiet=quiet,
     )
     return found
 
@@ -172,14 +299,44 @@ def report(run: Run | str | Path, *, out: str | Path | None = None) -> Path:
     return Path(_work("verbs").report(_path(run), out=out))
 
 
-def compare(a: Run | str | Path, b: Run | str | Path) -> dict[str, Any]:
+def compare(a: Run | str | Path, b: Run | str | Path, *, tried: int | None = None) -> dict[str, Any]:
     """Compare two runs: metrics side by side, the difference with its interval, settings that differ.
 
     Args:
         a: Run directory.
         b: Run directory.
+        tried: Runs that were tried in all; those on the same data beside b are counted when left out.
     """
-    found: dict[str, Any] = _work("comparison").compare(_path(a), _path(b))
+    found: dict[str, Any] = _work("comparison").compare(_path(a), _path(b), tried)
+    return found
+
+
+def audit(
+    data: Data, *, predict: str | Sequence[str] | None = None, given: str | Sequence[str] | None = None,
+    test: Data = None, types: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None,
+    only: str | Sequence[str] | None = None, fix: str | Path | None = None, report: str | Path | None = None,
+    out: str | Path | None = None, quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Look for what would make a model's figures untrue: copies, leaks, shifts, wrong labels, and more.
+
+    Args:
+        data: Table, folder of images, zip, database, or (in Python) a frame or dict of lists.
+        predict: Column that is to be predicted. A folder of images predicts its labels.
+        given: Columns to predict from; all others by default.
+        test: File with the test rows, where they are not in data.
+        types: Types of columns where the inferred one is wrong, as in caption=text.
+        settings: Any declared setting, as in data.group=patient.
+        only: Checks to run, with commas; all by default.
+        fix: File or folder for a cleaned copy; a log of what was left out is written beside it.
+        report: HTML file to write the findings to.
+        out: JSON file to write the findings to.
+        quiet: Say nothing on stderr.
+    """
+    found: dict[str, Any] = _work("auditing").audit_data(
+        data, predict=_names(predict), given=None if given is None else _names(given), test=test,
+        types=dict(types or {}), settings=dict(settings or {}), only=_names(only), fix=fix, report=report,
+        out=out, quiet=quiet,
+    )  # fmt: skip
     return found
 
 
@@ -246,7 +403,7 @@ def find_rate(
     """
     found: dict[str, Any] = _work("verbs").find_rate(
         data, predict=_names(predict), given=None if given is None else _names(given),
-        types=dict(types or {}), settings=_settings("balanced", None, seed, settings), steps=steps,
+        types=dict(types or {}), settings=_settings("balanced", None, seed, None, settings), steps=steps,
         quiet=quiet,
     )  # fmt: skip
     return found
@@ -262,6 +419,10 @@ def _path(run: Run | str | Path) -> Path:
 
 def _allow(run: Run | str | Path) -> tuple[str, ...]:
     return run.allow if isinstance(run, Run) else ()
+
+
+def _many(values: str | Sequence[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)
 
 
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -280,6 +441,7 @@ def _model(
 
 
 def _settings(
-    effort: str, minutes: float | None, seed: int, settings: Mapping[str, Any] | None
+    effort: str, minutes: float | None, seed: int, protect: str | None, settings: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    return {"effort": effort, "minutes": minutes, "seed": seed, **(settings or {})}
+    asked = {} if protect is None else {"data.protect": protect}
+    return {"effort": effort, "minutes": minutes, "seed": seed, **asked, **(settings or {})}

@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from .columns.base import Column, Values, missing_mask
+from .columns.base import Column, Values
+from .data.cheap import Unsuitable, boosting_features, linear_features
 from .metrics import evaluate_predictions, gain
-from .ngrams import Bag
 
 Array = NDArray[Any]
 MOST_ROWS = 20_000  # training rows that a baseline sees at most; its name says so
 FIRST_ROWS = 1_000  # fitted first, to foresee the time of more
 GROWTH = 4
-
-SIDE = 16  # images are brought down to this many pixels a side
-LEAST_OF_LEVEL = 10  # training rows
-SCALARS = ("number", "category", "datetime")  # kinds that boosting reads
-MOST_LEVELS = 254  # categories that boosting can tell apart
-TEXT_SCALE = (
-    3.0  # TF-IDF rows have length 1, small beside standardised numbers: this weakens their penalty 9 times
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +54,6 @@ class Part:
 
 Fitted = Callable[[Part], Array]  # a part to its predictions, as `evaluate_predictions` takes them
 Learner = Callable[[Part, int, int], Fitted]  # training rows, number of classes, seed
-
-
-class Unsuitable(ValueError):
-    """This baseline does not apply to these columns; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -168,16 +155,16 @@ def mean(train: Part, classes: int, seed: int) -> Fitted:
 def logistic(train: Part, classes: int, seed: int) -> Fitted:
     """Logistic regression with the usual penalty."""
     _several(train)
-    features = linear_features(train)
-    model = LogisticRegression(max_iter=100, random_state=seed).fit(features(train), train.target)
-    return lambda part: _columns(model.predict_proba(features(part)), model.classes_, classes)
+    features = linear_features(train.inputs)
+    model = LogisticRegression(max_iter=100, random_state=seed).fit(features(train.inputs), train.target)
+    return lambda part: _columns(model.predict_proba(features(part.inputs)), model.classes_, classes)
 
 
 def ridge(train: Part, classes: int, seed: int) -> Fitted:
     """Linear regression with the usual penalty."""
-    features = linear_features(train)
-    model = Ridge(random_state=seed).fit(features(train), train.target)
-    return lambda part: np.asarray(model.predict(features(part)))
+    features = linear_features(train.inputs)
+    model = Ridge(random_state=seed).fit(features(train.inputs), train.target)
+    return lambda part: np.asarray(model.predict(features(part.inputs)))
 
 
 def label_shares(train: Part, classes: int, seed: int) -> Fitted:
@@ -188,8 +175,8 @@ def label_shares(train: Part, classes: int, seed: int) -> Fitted:
 
 def logistic_labels(train: Part, classes: int, seed: int) -> Fitted:
     """One logistic regression a label; a label that is always or never there gets its share."""
-    features = linear_features(train)
-    given, wanted = features(train), train.target > 0.5
+    features = linear_features(train.inputs)
+    given, wanted = features(train.inputs), train.target > 0.5
     share = wanted.mean(0)
     models = {
         label: LogisticRegression(max_iter=100, random_state=seed).fit(given, wanted[:, label])
@@ -198,7 +185,7 @@ def logistic_labels(train: Part, classes: int, seed: int) -> Fitted:
 
     def predict(part: Part) -> Array:
         probabilities = np.tile(share, (len(part.target), 1))
-        rows = features(part)
+        rows = features(part.inputs)
         for label, model in models.items():
             probabilities[:, label] = model.predict_proba(rows)[:, 1]
         return probabilities
@@ -209,22 +196,22 @@ def logistic_labels(train: Part, classes: int, seed: int) -> Fitted:
 def boosted_classes(train: Part, classes: int, seed: int) -> Fitted:
     """Gradient boosting over the numbers, categories and dates."""
     _several(train)
-    features, categorical = boosting_features(train)
+    features, categorical = boosting_features(train.inputs)
     model = HistGradientBoostingClassifier(
         categorical_features=categorical, random_state=seed, early_stopping=False
     )
-    model.fit(features(train), train.target)
-    return lambda part: _columns(model.predict_proba(features(part)), model.classes_, classes)
+    model.fit(features(train.inputs), train.target)
+    return lambda part: _columns(model.predict_proba(features(part.inputs)), model.classes_, classes)
 
 
 def boosted_number(train: Part, classes: int, seed: int) -> Fitted:
     """Gradient boosting over the numbers, categories and dates."""
-    features, categorical = boosting_features(train)
+    features, categorical = boosting_features(train.inputs)
     model = HistGradientBoostingRegressor(
         categorical_features=categorical, random_state=seed, early_stopping=False
     )
-    model.fit(features(train), train.target)
-    return lambda part: np.asarray(model.predict(features(part)))
+    model.fit(features(train.inputs), train.target)
+    return lambda part: np.asarray(model.predict(features(part.inputs)))
 
 
 LEARNERS: dict[str, dict[str, Learner]] = {
@@ -247,123 +234,3 @@ def _columns(probabilities: Array, known: Array, classes: int) -> Array:
     out = np.zeros((len(probabilities), classes))
     out[:, known] = probabilities
     return out
-
-
-# ---------------------------------------------------------------- features
-
-Block = Callable[[Values], Any]  # raw values to (n, F), dense or sparse
-
-
-def linear_features(train: Part) -> Callable[[Part], sp.csr_matrix]:
-    """Learn (n, F) features for a linear model: numbers, one-hot categories, TF-IDF, small images."""
-    blocks: dict[str, Block] = {}
-    for name, (column, values) in train.inputs.items():
-        make = BLOCKS.get(column.kind)
-        if make is not None:
-            blocks[name] = make(column, values)
-    if not blocks:
-        raise Unsuitable("None of the given columns is a number, category, date, text or image.")
-    return lambda part: sp.csr_matrix(
-        sp.hstack([sp.csr_matrix(block(part.inputs[name][1])) for name, block in blocks.items()])
-    )
-
-
-def boosting_features(train: Part) -> tuple[Callable[[Part], Array], Array]:
-    """(n, F) features for boosting with NaN where missing, and (F,) which of them are categories.
-
-    A category's level that few training rows have counts as missing: trees would learn it by heart.
-    """
-    names = [name for name, (column, _) in train.inputs.items() if column.kind in SCALARS]
-    if not names:
-        raise Unsuitable("None of the given columns is a number, category or date.")
-    levels = {name: _levels(values) for name, (c, values) in _encoded(train, names) if c.kind == "category"}
-
-    def features(part: Part) -> Array:
-        found = []
-        for name, (_, encoded) in _encoded(part, names):
-            if name in levels:
-                place = np.searchsorted(levels[name], encoded).clip(max=max(0, len(levels[name]) - 1))
-                known = np.isin(encoded, levels[name])
-                encoded = np.where(known, place, np.nan)
-            found.append(encoded)
-        return np.concatenate(found, axis=1)
-
-    categorical = [[name in levels] * encoded.shape[1] for name, (_, encoded) in _encoded(train, names)]
-    return features, np.concatenate(categorical)
-
-
-def _encoded(part: Part, names: Sequence[str]) -> Iterator[tuple[str, tuple[Column, Array]]]:
-    for name in names:
-        column, values = part.inputs[name]
-        encoded = np.asarray(column.encode_many(values), np.float64).reshape(len(values), -1)
-        yield name, (column, encoded)
-
-
-def _levels(codes: Array) -> Array:
-    """The levels that enough rows have, at most as many as boosting can tell apart, ascending."""
-    found, counts = np.unique(codes[codes >= 0], return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
-    return np.sort(found[most][counts[most] >= LEAST_OF_LEVEL])
-
-
-def _number_block(column: Column, values: Values) -> Block:
-    """Standardised numbers, the mean where missing, and a flag for it where any was missing."""
-    flagged = bool(missing_mask(values).any())
-
-    def block(values: Values) -> Array:
-        encoded = np.asarray(column.encode_many(values), np.float64).reshape(len(values), -1)
-        missing = np.isnan(encoded)
-        filled = np.clip(np.where(missing, 0.0, encoded), -10, 10)
-        return np.concatenate([filled, missing.any(1, keepdims=True)], axis=1) if flagged else filled
-
-    return block
-
-
-def _category_block(column: Column, values: Values) -> Block:
-    """One-hot codes; missing and unseen values have none."""
-    size = int(np.asarray(column.encode_many(values)).max(initial=0)) + 1
-
-    def block(values: Values) -> sp.csr_matrix:
-        codes = np.asarray(column.encode_many(values))
-        rows = np.flatnonzero((codes >= 0) & (codes < size))
-        return sp.csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=(len(codes), size))
-
-    return block
-
-
-def _text_block(column: Column, values: Values) -> Block:
-    """TF-IDF of words and pairs of words; of runs of 1 to 3 letters where spaces are rare."""
-    bag = Bag.fit(_texts(values))
-    return lambda values: bag.transform(_texts(values)) * TEXT_SCALE
-
-
-def _texts(values: Values) -> list[str]:
-    return ["" if value is None else str(value) for value in values]
-
-
-def _image_block(column: Column, values: Values) -> Block:
-    """The pixels of the image, brought down to a small size."""
-    return lambda values: np.stack([small_pixels(column.encode(value)) for value in values])
-
-
-def small_pixels(image_HWC: Array) -> Array:
-    """An image's pixels from -1 to 1, averaged down to at most 16 x 16, as one row.
-
-    >>> small_pixels(np.full((32, 32, 3), 255, np.uint8)).shape
-    (768,)
-    """
-    pixels = image_HWC.astype(np.float32) / 127.5 - 1
-    for axis in (0, 1):
-        size = pixels.shape[axis]
-        if size > SIDE:
-            starts = np.arange(SIDE) * size // SIDE
-            widths = np.diff(np.append(starts, size)).astype(np.float32)
-            shape = [-1 if i == axis else 1 for i in range(3)]
-            pixels = np.add.reduceat(pixels, starts, axis=axis) / widths.reshape(shape)
-    return pixels.reshape(-1)
-
-
-BLOCKS: dict[str, Callable[[Column, Values], Block]] = {
-    "number": _number_block, "datetime": _number_block, "category": _category_block, "text": _text_block,
-    "image": _image_block,
-}  # fmt: skip

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import SettingError
+
 Floats = NDArray[np.float64]
 COVERAGE = 0.9
 BAND_ROWS = 200  # validation rows that an interval width is read from at least, where there are more
 MOST_BANDS = 8
+MOST_SCORES, LARGEST_SCORES = 500, 20  # of the errors of each band that are stored
 _SMALLEST = 1e-12
 
 
@@ -36,6 +39,32 @@ class Calibration:
     edges: tuple[float, ...] = ()
     widths: tuple[float, ...] = ()
     threshold: float | None = None
+    counts: tuple[int, ...] = ()  # validation rows of each band
+    scores: tuple[tuple[float, ...], ...] = ()  # their errors, ascending (`kept_ranks`): for other coverages
+
+    def at(self, coverage: float) -> Self:
+        """A copy whose intervals or sets hold the truth with another probability.
+
+        >>> calibrate_numbers(np.zeros(99), np.arange(99.0)).at(0.5).widths
+        (49.0,)
+        """
+        if not 0 < coverage < 1:
+            raise SettingError(f"A coverage lies between 0 and 1, as in 0.9; received {coverage:g}.")
+        if not self.scores:
+            raise SettingError(
+                f"This run keeps no errors of validation rows, so only its own coverage of {self.coverage:g} "
+                f"can be had. Train it again, with at least 20 validation rows."
+            )
+        ends = [_stored_quantile(s, n, coverage) for s, n in zip(self.scores, self.counts, strict=True)]
+        if None in ends:
+            raise SettingError(
+                f"{min(self.counts)} validation rows are too few for a coverage of {coverage:g}; the most is "
+                f"{min(self.counts) / (min(self.counts) + 1):.3f}. Ask for less, or train with more rows."
+            )
+        widths = tuple(end for end in ends if end is not None)
+        if not self.widths:  # of a category
+            return replace(self, coverage=coverage, threshold=1 - widths[0])
+        return replace(self, coverage=coverage, widths=widths)
 
     def apply(self, probabilities: NDArray[Any]) -> Floats:
         """(..., C) probabilities, calibrated; the order of the classes stays.
@@ -75,8 +104,11 @@ class Calibration:
     @classmethod
     def restore(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
-        return cls(**values)
+        return cls(**{name: _tuples(value) for name, value in data.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def calibrate(
@@ -113,12 +145,15 @@ def calibrate_classes(
     softened = _soften(logits, math.exp(found))
     kept = _log_loss(truth, softened) < _log_loss(truth, logits)
     probabilities = np.exp(softened if kept else logits)
-    worst = conformal_quantile(1 - probabilities[np.arange(n), truth], coverage)
+    scores = 1 - probabilities[np.arange(n), truth]
+    worst = conformal_quantile(scores, coverage)
     return Calibration(
         rows=n,
         temperature=math.exp(found) if kept else 1.0,
         coverage=coverage,
         threshold=None if worst is None else 1 - worst,
+        counts=(n,),
+        scores=(_kept(scores),),
     )
 
 
@@ -140,11 +175,14 @@ def calibrate_numbers(
     if None in widths:
         whole = conformal_quantile(error, coverage)
         edges, widths = np.empty(0), [] if whole is None else [whole]
+        band = np.zeros(len(error), np.int64)
     return Calibration(
         rows=len(error),
         coverage=coverage,
         edges=tuple(edges.tolist()),
         widths=tuple(width for width in widths if width is not None),
+        counts=tuple(np.bincount(band, minlength=len(edges) + 1).tolist()) if widths else (),
+        scores=tuple(_kept(error[band == b]) for b in range(len(edges) + 1)) if widths else (),
     )
 
 
@@ -160,6 +198,25 @@ def conformal_quantile(scores_n: NDArray[Any], coverage: float) -> float | None:
     if rank > len(scores_n):
         return None
     return float(np.partition(scores_n, rank - 1)[rank - 1])
+
+
+def kept_ranks(n: int) -> NDArray[np.int64]:
+    """Which of n ascending errors are stored: all of few, of many an even choice and the largest."""
+    if n <= MOST_SCORES:
+        return np.arange(1, n + 1)
+    even = np.ceil(np.linspace(1, n, MOST_SCORES)).astype(np.int64)
+    return np.union1d(even, np.arange(n - LARGEST_SCORES + 1, n + 1))
+
+
+def _kept(scores_n: NDArray[Any]) -> tuple[float, ...]:
+    ordered = np.sort(np.asarray(scores_n, np.float64))
+    return tuple(float(f"{score:.8g}") for score in ordered[kept_ranks(len(ordered)) - 1])
+
+
+def _stored_quantile(kept: tuple[float, ...], n: int, coverage: float) -> float | None:
+    """As `conformal_quantile`, from stored errors: the next larger one where the exact one was not kept."""
+    rank = math.ceil((n + 1) * coverage - 1e-9)
+    return None if rank > n else kept[int(np.searchsorted(kept_ranks(n), rank))]
 
 
 def golden_section(function: Callable[[float], float], low: float, high: float, steps: int = 40) -> float:

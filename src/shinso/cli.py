@@ -24,8 +24,13 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": api.train,
     "predict": api.predict,
     "evaluate": api.evaluate,
+    "mitigate": api.mitigate,
+    "explain": api.explain,
+    "doctor": api.doctor,
+    "robustness": api.robustness,
     "report": api.report,
     "compare": api.compare,
+    "audit": api.audit,
     "samples": api.samples,
     "models": api.models,
     "settings": api.settings,
@@ -42,7 +47,7 @@ examples:
 SHORT = {"out": "-o"}
 NAMES = {"settings": "set"}  # a parameter whose flag has another name
 PAIRS = frozenset({"types", "settings"})  # name=value, given many times
-MANY = frozenset({"allow"})
+MANY = frozenset({"allow", "by", "require"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = VERBS[verb](**_values(VERBS[verb], parsed))
         _show(verb, result, as_json=as_json, written=parsed.get("out") is not None)
+        if isinstance(result, dict) and result.get("passed") is False:
+            return 1  # something that was required does not hold
     except ShinsoError as error:
         print(f"shinso {verb}: {error}", file=sys.stderr)
         return 2

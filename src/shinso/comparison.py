@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from .config import settings
+from .data.subject import holm
 from .errors import RunError
 from .run import RunDirectory
 from .schema import display_width, pad
@@ -22,6 +23,8 @@ from .schema import display_width, pad
 Floats = NDArray[np.float64]
 RESAMPLES = 2_000
 LEVEL = 0.05
+FEWEST_BEYOND = 10  # resamples on the other side of zero, below which their share says little
+MOST_RIVALS = 30  # runs in the same folder that are counted
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ ROWWISE: dict[str, tuple[Rowwise, ...]] = {
 }
 
 
-def compare(a: Path, b: Path) -> dict[str, Any]:
+def compare(a: Path, b: Path, tried: int | None = None) -> dict[str, Any]:
     """Metrics of both runs, paired differences with 95% intervals, settings that differ.
 
     Differences are paired when both runs were evaluated on the same rows of the same data; otherwise the
-    result says why they are not. A difference whose interval holds zero is called "no real difference".
+    result says why they are not. P-values are corrected (Holm) for all metrics and for all runs on the same
+    data beside `b` (or for `tried` runs): of many that were tried, one looks better by luck. What does not
+    withstand that is called "no real difference".
     """
     first, second = RunDirectory(a), RunDirectory(b)
     left, right = first.evaluation, second.evaluation
@@ -74,10 +79,14 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
     if not reason:
         for name in shared:
             outputs[name]["differences"] = paired(first, second, name, left["outputs"][name]["kind"])
+    rivals = rivals_of(first, second) if tried is None else []
+    family = max(2, tried or 0, 2 + len(rivals))
+    correct(outputs, [_p_values(first, rival, shared, left) for rival in rivals], family)
     result = {
         "runs": [str(a), str(b)],
         "outputs": outputs,
         "paired": not reason,
+        "tried": family,
         "reason": reason,
         "settings": differing(first, second),
         "seconds": [left["training"]["seconds"]["train"], right["training"]["seconds"]["train"]],
@@ -86,7 +95,7 @@ def compare(a: Path, b: Path) -> dict[str, Any]:
 
 
 def paired(first: RunDirectory, second: RunDirectory, name: str, kind: str) -> dict[str, dict[str, Any]]:
-    """By metric: value of b minus value of a on the same rows, its interval, and what to say of it."""
+    """By metric: value of b minus value of a on the same rows, its interval and its p-value."""
     x, y = _stored(first), _stored(second)
     truth = x[f"{name}.truth"] if f"{name}.truth" in x else np.zeros(0)
     known = truth >= 0 if kind == "category" else np.isfinite(truth)
@@ -99,7 +108,7 @@ def paired(first: RunDirectory, second: RunDirectory, name: str, kind: str) -> d
             better, worse = int((two > one).sum()), int((two < one).sum())
             p = binomtest(better, better + worse).pvalue if better + worse else 1.0
             found["accuracy"] |= {"mcnemar_p": float(p), "only_b_right": better, "only_a_right": worse}
-            found["accuracy"]["real"] = bool(p < LEVEL)
+            found["accuracy"]["p"] = float(p)
     return found
 
 
@@ -107,14 +116,14 @@ def difference(one: Floats, two: Floats, *, root: bool, seed: int = 0) -> dict[s
     """Mean (or root mean) of `two` minus that of `one`, with a paired bootstrap interval.
 
     >>> d = difference(np.zeros(50), np.ones(50), root=False)
-    >>> d["value"], d["real"]
+    >>> d["value"], d["p"] < 0.01
     (1.0, True)
     """
     rng = np.random.default_rng(seed)
     end = (lambda v: np.sqrt(v)) if root else (lambda v: v)
     n = len(one)
     if n == 0:
-        return {"value": None, "low": None, "high": None, "real": False}
+        return {"value": None, "low": None, "high": None, "p": 1.0}
     sampled = np.empty(RESAMPLES)
     for i in range(RESAMPLES):
         rows = rng.integers(0, n, n)
@@ -124,8 +133,64 @@ def difference(one: Floats, two: Floats, *, root: bool, seed: int = 0) -> dict[s
         "value": float(end(two.mean()) - end(one.mean())),
         "low": float(low),
         "high": float(high),
-        "real": bool(low > 0 or high < 0),
+        "p": _bootstrap_p(sampled),
     }
+
+
+def _bootstrap_p(sampled: Floats) -> float:
+    """Twice the share of resamples beyond zero; where they are few, that of a normal through them."""
+    beyond = min(int((sampled <= 0).sum()), int((sampled >= 0).sum()))
+    if beyond >= FEWEST_BEYOND:
+        return min(1.0, 2 * beyond / len(sampled))
+    spread = float(sampled.std())
+    if spread == 0.0:
+        return 1.0 if float(sampled.mean()) == 0.0 else 0.0
+    return float(2 * norm.sf(abs(float(sampled.mean())) / spread))
+
+
+def rivals_of(first: RunDirectory, second: RunDirectory) -> list[RunDirectory]:
+    """The other complete runs beside `second` on the same data, which count as tried too."""
+    found = []
+    for path in sorted(second.path.resolve().parent.iterdir()):
+        if path in (first.path.resolve(), second.path.resolve()) or not (path / "manifest.json").exists():
+            continue
+        try:
+            run = RunDirectory(path)
+            same = run.data["fingerprint"] == second.data["fingerprint"]
+            if same and {c.name for c in run.schema.predict} & {c.name for c in second.schema.predict}:
+                found.append(run)
+        except RunError:
+            continue  # a damaged neighbour is no reason not to compare
+    return found[:MOST_RIVALS]
+
+
+def _p_values(
+    first: RunDirectory, rival: RunDirectory, shared: list[str], left: dict[str, Any]
+) -> dict[tuple[str, str], float]:
+    """By output and metric: the p-value of the difference between `first` and another run."""
+    if _unpaired(first, rival, left, rival.evaluation):
+        return {}
+    names = [name for name in shared if f"{name}.truth" in _stored(rival)]
+    return {
+        (name, metric): one["p"]
+        for name in names
+        for metric, one in paired(first, rival, name, left["outputs"][name]["kind"]).items()
+    }
+
+
+def correct(outputs: dict[str, Any], others: list[dict[tuple[str, str], float]], tried: int) -> None:
+    """Correct the p-values of all differences (Holm), and say which differences are real.
+
+    Runs of which no paired p-value is known count as if they had the same one: the safe side.
+    """
+    places = [(name, metric) for name, o in outputs.items() for metric in o.get("differences", {})]
+    values = [outputs[name]["differences"][metric]["p"] for name, metric in places]
+    known = [p for one in others for p in one.values()]
+    unknown = max(0, tried - 2) * len(places) - len(known)
+    for (name, metric), p in zip(places, values, strict=True):
+        found = outputs[name]["differences"][metric]
+        found["corrected_p"] = holm([*values, *known, *([p] * max(0, unknown))])[values.index(p)]
+        found["real"] = bool(found["corrected_p"] < LEVEL)
 
 
 def differing(first: RunDirectory, second: RunDirectory) -> dict[str, list[Any]]:
@@ -180,6 +245,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
             )
     if not result["paired"]:
         lines += ["", f"Differences were not tested: {result['reason']}."]
+    elif result["tried"] > 2:
+        lines += ["", f"P-values are corrected for {result['tried']} runs that were tried."]
     if result["settings"]:
         lines += ["", "settings that differ (a, b)"]
         lines += [f"  {name}: {x!r}, {y!r}" for name, (x, y) in result["settings"].items()]
@@ -199,4 +266,5 @@ def _verdict(output: dict[str, Any], metric: str) -> str:
     if not found or found["value"] is None:
         return ""
     word = "a real difference" if found["real"] else "no real difference"
-    return f"  b - a {found['value']:+.4g} [{found['low']:+.4g}, {found['high']:+.4g}]: {word}"
+    interval = f"[{found['low']:+.4g}, {found['high']:+.4g}]"
+    return f"  b - a {found['value']:+.4g} {interval}, p {found['corrected_p']:.2g}: {word}"

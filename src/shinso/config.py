@@ -36,11 +36,17 @@ class DataConfig(Config):
     split: str = option("8:1:1", "Shares of training, validation and test rows, as in 8:1:1, 7:2:1 or 9:1:0.")
     group: str | None = option(None, "Column whose values never stand in two parts (split by group).")
     time: str | None = option(None, "Column to split by time: the latest rows are the test rows.")
+    protect: str | None = option(
+        None, "Column whose groups are drawn for training so that they say nothing of the label (reweighing)."
+    )
     stratify: bool = option(
         default=True, help="Keep the shares of the classes alike in all parts of a random split."
     )
     bad_rows: float = option(
         0.05, "Largest share of unreadable rows that training tolerates.", low=0.0, high=1.0
+    )
+    audit: bool = option(
+        default=True, help="Look for copies, leaks and shifts before training (a few seconds)."
     )
     header: Literal["auto", "yes", "no"] = option(
         "auto", "Whether the first line of a CSV names the columns."
@@ -66,6 +72,7 @@ class ModelConfig(Config):
         None, "Encoder preset, or my_module:MyEncoder; by kind of input when not given."
     )
     weights: str | None = option(None, "File of published weights to begin with (.safetensors, .bin, .pth).")
+    hub: str | None = option(None, "Configuration of a hub model, as JSON; training fills it in.")
     width: int | None = option(None, "Size of every token.", low=4, high=8192, search=(64, 512), log=True)
     depth: int | None = option(None, "Number of blocks.", low=1, high=200, search=(1, 6))
     dropout: float | None = option(
@@ -151,6 +158,10 @@ class TrainConfig(Config):
         low=0.01, high=1.0, search=(0.5, 1.0),
     )  # fmt: skip
     lora_rank: int = option(8, "Rank of the adapters of train.tune=lora.", low=1, high=1024)
+    adversarial: float = option(
+        0.0, "Size of attacks trained on, as a share of a pixel's range or of a deviation; 0 for none.",
+        low=0.0, high=1.0,
+    )  # fmt: skip
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Arithmetic of the forward and backward pass."
     )

@@ -15,7 +15,7 @@ from .columns.labels import Labels
 from .columns.mask import Mask
 from .data.loader import Loader
 from .data.store import Store
-from .errors import DataError
+from .errors import DataError, SettingError
 from .heads import POOLED
 from .loop import to_tensors
 from .metrics import MAIN, evaluate_predictions, lower_is_better
@@ -147,11 +147,13 @@ def labels_of(column: Column) -> Sequence[str]:
 
 
 def answers(
-    schema: Schema, predictions: Mapping[str, Any], calibration: Mapping[str, Calibration]
-) -> dict[str, list[Any]]:
+    schema: Schema, predictions: Mapping[str, Any], calibration: Mapping[str, Calibration], *,
+    sets: bool = False, abstain: bool = False,
+) -> dict[str, list[Any]]:  # fmt: skip
     """The table that `predict` gives: each predicted column under its own name, and how sure beside it.
 
     A category brings `name: label` probabilities, labels likewise; a number `name low` and `name high`.
+    `sets` adds `name set`, the possible labels; `abstain` leaves `name` empty where there are several.
     """
     table: dict[str, list[Any]] = {}
     for c in schema.predict:
@@ -163,12 +165,30 @@ def answers(
             table[c.name] = rounded(values)
         if c.kind in PROBABILITIES:
             shares = np.asarray(values, np.float64).round(6)
+            if sets and c.kind == "category":
+                table |= possible(c, values, calibration[c.name], table[c.name], abstain=abstain)
             for i, label in enumerate(labels_of(c)):
                 table[f"{c.name}: {label}"] = shares[:, i].tolist()
         ends = calibration[c.name].interval(np.asarray(values, np.float64)) if c.kind == "number" else None
         if ends is not None:
             table[f"{c.name} low"], table[f"{c.name} high"] = rounded(ends[0]), rounded(ends[1])
     return table
+
+
+def possible(
+    column: Column, probabilities: Any, calibration: Calibration, answers: list[Any], *, abstain: bool
+) -> dict[str, list[Any]]:
+    """The answers, empty where several labels are possible and `abstain` says so, and the sets of labels."""
+    sets_nC = calibration.sets(probabilities)
+    if sets_nC is None:
+        raise SettingError(
+            f"Too few validation rows were there to promise a coverage for {column.name!r}. "
+            f"Train with more rows."
+        )
+    labels = labels_of(column)
+    listed = [[labels[i] for i in np.flatnonzero(row).tolist()] for row in sets_nC]
+    kept = [a if len(s) == 1 or not abstain else None for a, s in zip(answers, listed, strict=True)]
+    return {column.name: kept, f"{column.name} set": listed}
 
 
 def rounded(values: Iterable[float]) -> list[float]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.numpy import save
 
 from .baselines import Part, baselines
@@ -195,7 +194,8 @@ def phases(
     sample = prepared.split.train[:COUNTED]
     (rows, arrays), *_ = prepared.loader(sample, COUNTED, targets=False).in_order()
     batch = to_tensors(arrays, plan.device)
-    with torch.inference_mode(), private_randomness("operations"), autocast(plan):
+    # With gradients: the counter cannot follow inputs that could have one and do not.
+    with private_randomness("operations"), autocast(plan):
         forward = operations(lambda: network.predict(batch, len(rows))) / len(rows)
     work = fitted.work
     found = {

@@ -39,7 +39,8 @@ class Network(nn.Module):
         self.reads_scalars = bool(scalars)
         encoders: list[Encoder] = [scalars_for(scalars, options)] if scalars else []
         pooled = all(c.kind in POOLED for c in schema.predict)
-        encoders += [encoder_for(c, options, pooled=pooled) for c in others]
+        forecasts = all(c.kind == "series" for c in schema.predict)
+        encoders += [encoder_for(c, options, pooled=pooled, forecasts=forecasts) for c in others]
         names = (["scalars"] if scalars else []) + [module_name(i, c.name) for i, c in enumerate(others)]
         self.encoders = nn.ModuleDict(dict(zip(names, encoders, strict=True)))
         self.fuser = _fuser(encoders, schema, options)

@@ -15,6 +15,7 @@ from .columns import Column, Values
 from .columns.base import missing_mask
 from .config import DataConfig, RunConfig, changed_settings
 from .console import Console
+from .data.audit import notes_of, quick_audit
 from .data.cache import Store, encode_table
 from .data.clean import Examination, examine
 from .data.loader import Loader, Rows
@@ -55,6 +56,7 @@ class Prepared:
     seconds: dict[str, float]
     window: Window | None = None  # of a forecast
     chosen: tuple[str, ...] = ()  # settings that the user set
+    audit: dict[str, Any] | None = None  # what the quick audit found
 
     def loader(self, rows: Rows, batch_size: int, seed: int = 0, *, targets: bool = True) -> Loader:
         """Batches of some of the rows."""
@@ -69,13 +71,14 @@ class Prepared:
 
 def prepare(
     table: Tabular, question: Question, config: RunConfig, console: Console,
-    schema: Schema | None = None, window: Window | None = None,
+    schema: Schema | None = None, window: Window | None = None, parts: Split | None = None,
     *, suit: Callable[[Schema], Schema] | None = None,
 ) -> Prepared:  # fmt: skip
     """Choose, clean, split, type, fit and encode the columns of a table, saying aloud what was decided.
 
-    With `schema` (on resuming, in forecasting) nothing is inferred or learned again. `suit` changes what was
-    learned, where published weights expect something else.
+    `parts` are those of a split that was made elsewhere, as for cross-validation. With `schema` (on resuming,
+    in forecasting) nothing is inferred or learned again. `suit` changes what was learned, where published
+    weights expect something else.
     """
     started = time.perf_counter()
     predict = question.predict or default_target(table)
@@ -89,8 +92,11 @@ def prepare(
         {c.name: c.kind for c in schema} if schema else infer_schema(samples, given, predict, question.types)
     )
     stratify = table.values(predict[0], rows) if kinds[predict[0]] == "category" else None
-    parts = parted(table, config, stratify, rows)
-    notes = (*table.notes, *looked.notes, *parts.notes)
+    parts = parts or parted(table, config, stratify, rows)
+    audited = None
+    if schema is None and config.data.audit:
+        audited = quick_audit(table, parts, {name: kinds[name] for name in (*given, predict[0])}, config)
+    notes = (*table.notes, *looked.notes, *parts.notes, *notes_of(audited))
     if schema is None:
         schema = fit_schema(table, kinds, given, predict, parts.train, reading(config))
         schema = schema if suit is None else suit(schema)
@@ -112,7 +118,7 @@ def prepare(
     seconds = {"prepare": fitted - started, "encode": time.perf_counter() - fitted}
     quarantine = (*table.quarantine, *looked.quarantine, *bad)
     chosen = tuple(changed_settings(config))
-    return Prepared(table, schema, parts, store, notes, quarantine, seconds, window, chosen)
+    return Prepared(table, schema, parts, store, notes, quarantine, seconds, window, chosen, audited)
 
 
 def looked_at(table: Tabular, predict: Sequence[str], given: Sequence[str]) -> Examination:

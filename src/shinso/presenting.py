@@ -6,8 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from . import catalogue
-from .reporting.terminal import summary_lines
+from .diagnosis import examine
+from .reporting import explanations
+from .reporting.audit_page import lines as audit_lines
+from .reporting.measured import evaluation_lines, mitigation_lines
 from .schema import display_width, pad
+from .stress import measure
 from .writing import to_csv
 
 
@@ -65,8 +69,13 @@ def _rates(result: dict[str, Any]) -> list[str]:
 
 
 PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
+    "audit": audit_lines,
     "predict": _answers,
-    "evaluate": summary_lines,
+    "evaluate": evaluation_lines,
+    "mitigate": mitigation_lines,
+    "explain": explanations.lines,
+    "doctor": examine.lines,
+    "robustness": measure.lines,
     "settings": _settings,
     "models": catalogue.lines,
     "compare": _comparison,

@@ -98,6 +98,15 @@ def series(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def forecasts(facts: Facts) -> Settings:
+    """Series from series: a linear map of the latest window, which few passes settle."""
+    return {
+        "train.optimizer": "adamw", "train.learning_rate": 3e-3, "train.weight_decay": 0.0,
+        "train.batch_size": _batch(facts.rows, 16, 64), "train.epochs": _epochs(facts.rows, 40_000, 5, 60),
+        "train.schedule": "cosine", "train.warmup": 0.05, "train.ema": 0.0, "train.clip": 0.0,
+    }  # fmt: skip
+
+
 def generation(facts: Facts) -> Settings:
     """Outputs that are written or painted: text, images, masks."""
     return {
@@ -188,7 +197,13 @@ REST: Settings = {
 
 # The first kind of input that a schema has decides.
 BY_INPUT = {"image": images, "audio": series, "text": texts, "series": series}
-BY_OUTPUT = {"text": generation, "image": generation, "mask": generation, "boxes": generation}
+BY_OUTPUT = {
+    "series": forecasts,
+    "text": generation,
+    "image": generation,
+    "mask": generation,
+    "boxes": generation,
+}
 
 
 def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:

@@ -47,7 +47,16 @@ def report_data(run: RunDirectory, evaluation: dict[str, Any]) -> ReportData:
         settings=run.config.model_dump(),
         chosen=run.data.get("chosen", []),
         environment=environment,
+        audit=read_json(run.path / "audit.json") if (run.path / "audit.json").exists() else None,
+        explanation=explanation_of(run),
     )
+
+
+def explanation_of(run: RunDirectory) -> dict[str, Any]:
+    """What `shinso explain` left in the run, if it was asked."""
+    path = run.path / "explanations" / "explanation.json"
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def columns_of(run: RunDirectory) -> list[ColumnFacts]:

@@ -19,6 +19,7 @@ from .errors import RunError, SettingError
 from .files import file_digest, read_json, read_json_lines, sync_folder, write_atomic, write_json
 from .heads import HeadOptions
 from .machine import this_machine
+from .models.hub import from_hub
 from .network import Network
 from .plan import Plan, make_plan
 from .randomness import private_randomness
@@ -102,7 +103,7 @@ class RunDirectory:
     def build_network(self) -> Network:
         """The network of this run with fresh weights, a function of its seed."""
         name = self.config.model.name
-        if name and ":" in name and name not in self.allow:
+        if name and ":" in name and name not in self.allow and not from_hub(name):
             raise RunError(
                 f"{self.path} uses the model {name!r}, which is Python code outside shinso. "
                 f"If you trust it, allow it by name: --allow {name}."

@@ -6,32 +6,37 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from .attacks import attackable, attacked
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
+from .data.loader import Rows
 from .data.sources import Source
 from .data.table import Table
-from .data.tabular import Tabular
-from .errors import RunError
+from .errors import RunError, SettingError
 from .evaluation import validation_score
+from .fairness import groups_in
 from .files import sync_folder, write_atomic
 from .finishing import finish, truths_of
 from .forecasting import Window
 from .frozen import precomputed
-from .heads import HeadOptions
+from .heads import HeadOptions, Loss
 from .keeper import RunKeeper
 from .loop import Batch, Fitted, Objective, fit, to_tensors
 from .machine import versions
+from .mitigation import reweighed
+from .models.hub import configuration
 from .network import Network
 from .plan import PROBED, Plan, applied, make_plan, verified
 from .preparing import Prepared, Question, class_weights, prepare
@@ -39,6 +44,7 @@ from .pretrained import begin, check, same_file, suited
 from .randomness import private_randomness
 from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
+from .reopening import reopened
 from .reports import now
 from .run import RunDirectory, free_name, must_be_new
 from .schema import Schema
@@ -78,9 +84,11 @@ def train(
         reading = time.perf_counter()
         table = Table.read(source, config.data)
         reading = time.perf_counter() - reading
+        config = with_hub(config)
         weights = open_weights(config.model)
         prepared = windowed_and_prepared(table, question, config, console, weights)
         config = resolve(config, prepared.schema, facts(prepared))
+        trained_rows(prepared, config)
         check_network(prepared.schema, config, weights)
         run = start(path, prepared, config, source, weights)
         with locked(run):
@@ -125,24 +133,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
     started = time.monotonic()
     plan = run.plan
     with locked(run), applied(plan):
-        stored = run.data
-        if source is None and stored["source"] is None:
-            raise RunError(f"{path} was trained on data in memory. Give the same data again to resume it.")
-        table: Tabular = Table.read(stored["source"] if source is None else source, run.config.data)
-        window = None if stored["window"] is None else Window.restore(stored["window"])
-        if window is not None:
-            assert isinstance(table, Table)
-            table = window.cut(table, run.config.data)
-        if table.fingerprint != stored["fingerprint"]:
-            raise RunError(
-                f"{table.describe()} is not what {path} was started on: its content has changed. "
-                f"Put the old data back, or train a new run."
-            )
-        schema = run.schema
-        question = Question(
-            tuple(c.name for c in schema.predict), tuple(c.name for c in schema.given) or ("nothing",)
-        )
-        prepared = prepare(table, question, run.config, console, schema, window)
+        prepared = reopened(run, source, console)
         minutes = run.config.minutes
         deadline = None if minutes is None else started + 60 * minutes
         return complete(Job(run, prepared, plan, console, deadline, dict(prepared.seconds)))
@@ -230,7 +221,7 @@ def fit_network(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -
 def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitted:
     config, prepared = job.run.config, job.prepared
     assert config.train.batch_size is not None
-    loader = prepared.loader(prepared.split.train, config.train.batch_size, config.seed)
+    loader = prepared.loader(trained_rows(prepared, config), config.train.batch_size, config.seed)
     checking = prepared.loader(prepared.split.validation, EVALUATION_BATCH * config.train.batch_size)
     truths = truths_of(prepared, prepared.split.validation)
     # To validate a row costs a third of training on it; all validations may cost a tenth of the training.
@@ -248,6 +239,22 @@ def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitte
     )  # fmt: skip
 
 
+def trained_rows(prepared: Prepared, config: RunConfig) -> Rows:
+    """The training rows; drawn so that a protected column says nothing of the label, where one is named."""
+    train, name = prepared.split.train, config.data.protect
+    if name is None:
+        return train
+    target = prepared.schema.predict[0]
+    if target.kind != "category":
+        raise SettingError(
+            f"Rows can be drawn anew for a predicted category; {target.name!r} is a {target.kind}. "
+            f"Leave --protect out, and look at the gaps with `shinso evaluate RUN --protect {name}`."
+        )
+    groups = groups_in(name, prepared.table.values(name, train))
+    labels = np.asarray(prepared.store[target.name].take(train))
+    return np.asarray(train[reweighed(groups.codes_n, labels, np.random.default_rng(config.seed))])
+
+
 def objective(
     network: Network, prepared: Prepared, config: RunConfig, *, compiled: bool = False
 ) -> Objective:
@@ -257,12 +264,32 @@ def objective(
     change = augment(config.train.augment or "none")
     measured = torch.compile(network.losses) if compiled else network.losses
 
+    ranges, size = attackable(prepared.schema.given), config.train.adversarial
+
     def losses(batch: Batch, rows: int) -> Any:
         if network.training and names and not predicts_pixels:
             batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
+        if network.training and size and ranges:
+            batch = _half_attacked(network, batch, rows, ranges, size)
         return measured(batch, rows)
 
     return losses
+
+
+def _half_attacked(
+    network: Network, batch: Batch, rows: int, ranges: Mapping[str, float], size: float
+) -> Batch:
+    """The first half of a batch (whose order is random) attacked by one step from a random start."""
+
+    def losses(changed: Batch) -> Mapping[str, Loss]:
+        return network.losses(changed, rows)
+
+    moved = attacked(losses, batch, ranges, size, generator=torch.default_generator)  # seeded by the loop
+    half = (rows + 1) // 2
+    mixed = {
+        name: torch.cat([moved[name][:half], batch[name][half:].to(moved[name].dtype)]) for name in ranges
+    }
+    return {**batch, **mixed}
 
 
 def _augmented(change: Any, images: Tensor) -> Tensor:
@@ -286,6 +313,12 @@ def facts(prepared: Prepared) -> Facts:
     )
 
 
+def with_hub(config: RunConfig) -> RunConfig:
+    """The settings with the configuration, and the weights beside it, of the hub model that they name."""
+    found = configuration(config.model)
+    return config.override({f"model.{name}": value for name, value in found.items()})
+
+
 def windowed_and_prepared(
     table: Table, question: Question, config: RunConfig, console: Console, weights: Pretrained | None = None
 ) -> Prepared:
@@ -305,6 +338,11 @@ def check_network(schema: Schema, config: RunConfig, weights: Pretrained | None 
     written."""
     augment(config.train.augment or "none")
     check_tuning(config.train, config.model.weights)
+    if config.train.adversarial and not attackable(schema.given):
+        raise SettingError(
+            "train.adversarial needs a given column that enters as numbers (image, number, series, sound); "
+            "these columns have none. Leave it out."
+        )
     with torch.device("meta"):
         network = Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}
@@ -323,6 +361,8 @@ def start(
         run.write_json("schema.json", prepared.schema.to_dict())
         run.write_json("data.json", described(prepared, config, source, weights))
         run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
+        if prepared.audit is not None:
+            run.write_json("audit.json", prepared.audit)
         run.write_json("environment.json", {"created": now(), **versions()})
         must_be_new(path)
         draft.replace(path)

@@ -11,22 +11,30 @@ from typing import Any
 import numpy as np
 
 from . import training
+from .calibration import Calibration
 from .config import RunConfig
 from .console import Console
 from .data.loader import Loader
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
-from .errors import DataError, SettingError
-from .evaluation import answers, measure, predict_rows, require_columns, truth_of, unseen_labels
-from .files import write_atomic, write_json
+from .diagnosis import examine
+from .errors import DataError, RunError, SettingError
+from .evaluation import answers, calibrated, measure, predict_rows, require_columns, truth_of, unseen_labels
+from .explaining import explain as explaining
+from .explaining.explain import Asked
+from .files import read_json, write_atomic
 from .forecasting import Window
 from .machine import this_machine
+from .metrics import coverage as coverage_of
+from .mitigation import shift
 from .plan import applied, make_plan
 from .preparing import Question, encode_given
 from .rates import LEAST_STEPS
 from .reports import write_report
 from .run import RunDirectory
+from .slices import Measured, measured_rows
+from .stress import measure as robust
 from .writing import check_suffix, write_table
 
 BATCH = 1024
@@ -70,12 +78,14 @@ def find_rate(
 
 
 def predict(
-    path: Path, data: Source, *, out: str | Path | None, allow: tuple[str, ...], quiet: bool
-) -> dict[str, list[Any]]:
+    path: Path, data: Source, *, coverage: float | None, abstain: bool, fair: bool, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, list[Any]]:  # fmt: skip
     """See `api.predict`."""
     if out is not None:
         check_suffix(Path(out))
     run = opened(path, allow)
+    calibration = covering(run, coverage, abstain=abstain)
     table = read_aloud(data, run, Console(quiet=quiet))
     window = run.data["window"]
     if window is not None:
@@ -83,10 +93,53 @@ def predict(
     else:
         require_columns(run.schema, table.names, targets=False)
         predictions = predictions_of(run, table, Console(quiet=quiet))
-        found = {table.key_name: list(table.keys()), **answers(run.schema, predictions, run.calibration)}
+        found = {table.key_name: list(table.keys())}
+        found |= answers(run.schema, predictions, calibration, sets=coverage is not None, abstain=abstain)
+        if fair:
+            found |= by_thresholds(run, table, predictions)
     if out is not None:
         write_table(Path(out), found)
     return found
+
+
+def by_thresholds(run: RunDirectory, table: Tabular, predictions: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The answers of the category by the thresholds of each row's group."""
+    stored = thresholds_of(run)
+    column = run.schema[stored["column"]]
+    table.check(stored["protect"])
+    probabilities = calibrated(column, predictions[column.name], run.calibration)
+    shifted = shift(probabilities, table.values(stored["protect"]), stored["thresholds"])
+    return {column.name: [column.decode(row) for row in shifted]}
+
+
+def thresholds_of(run: RunDirectory) -> dict[str, Any]:
+    """What `mitigate` stored."""
+    if not (run.path / "thresholds.json").exists():
+        raise RunError(
+            f"{run.path} keeps no thresholds by group. "
+            f"Make them: shinso mitigate {run.path} --protect COLUMN."
+        )
+    found = read_json(run.verified("thresholds.json"))
+    if not isinstance(found, dict) or not {"column", "protect", "thresholds"} <= set(found):
+        raise RunError(f"{run.path / 'thresholds.json'} is damaged. Make it again with `shinso mitigate`.")
+    return found
+
+
+def covering(run: RunDirectory, coverage: float | None, *, abstain: bool) -> dict[str, Calibration]:
+    """The calibration of a run for a coverage that the user asks for."""
+    if coverage is None:
+        if abstain:
+            raise SettingError(
+                "Say how sure an answer has to be: --abstain needs --coverage, as in --coverage 0.9."
+            )
+        return run.calibration
+    kinds = {c.name: c.kind for c in run.schema.predict}
+    if not set(kinds.values()) <= {"category", "number"} or (abstain and "category" not in kinds.values()):
+        raise SettingError(
+            f"{run.path} predicts {', '.join(f'{n!r} ({k})' for n, k in kinds.items())}. A coverage can "
+            f"be promised for categories and numbers; abstaining is for categories."
+        )
+    return {name: found.at(coverage) for name, found in run.calibration.items()}
 
 
 def read_aloud(data: Source, run: RunDirectory, console: Console) -> Table:
@@ -119,23 +172,13 @@ def predictions_of(run: RunDirectory, table: Tabular, console: Console) -> dict[
         return predict_rows(run.network.to(run.plan.device), run.schema, loader, run.plan, run.config.seed)
 
 
-def evaluate(
-    path: Path, data: Source, *, out: str | Path | None, allow: tuple[str, ...], quiet: bool
-) -> dict[str, Any]:
-    """See `api.evaluate`."""
-    run = opened(path, allow)
-    if data is None:
-        found = run.evaluation
-    else:
-        console = Console(quiet=quiet)
-        found = evaluate_table(run, read_aloud(data, run, console), console)
-    if out is not None:
-        write_json(Path(out), found)
-    return found
-
-
 def evaluate_table(run: RunDirectory, table: Tabular, console: Console) -> dict[str, Any]:
     """Metrics of a run on rows that it has not seen; rows without a target are counted and left out."""
+    return judged(run, table, console)[0]
+
+
+def judged(run: RunDirectory, table: Tabular, console: Console) -> tuple[dict[str, Any], Measured]:
+    """Metrics of a run on rows, and the rows with what is true and what was predicted of them."""
     started, block = time.perf_counter(), 1
     if run.data["window"] is not None:
         window = Window.restore(run.data["window"])
@@ -151,15 +194,58 @@ def evaluate_table(run: RunDirectory, table: Tabular, console: Console) -> dict[
         c.name: truth_of(c, table.values(c.name), targets[c.name].take(slice(None)))
         for c in run.schema.predict
     }
-    return {
+    calibration = run.calibration
+    outputs = measure(run.schema, predictions, truths, calibration, run.config.seed, block)
+    measured = measured_rows(table, run.schema, truths, predictions, calibration, run.config.seed, block)
+    for c in run.schema.predict:
+        held = coverage_of(c.kind, truths[c.name], measured.predictions[c.name], calibration[c.name])
+        outputs[c.name] |= {} if held is None else {"coverage": held}
+    found = {
         "part": "data",
         "data": table.describe(),
         "rows": {"data": len(table)},
         "evaluated": len(table),
         "unseen_labels": unseen_labels(run.schema, targets),
-        "outputs": measure(run.schema, predictions, truths, run.calibration, run.config.seed, block),
+        "outputs": outputs,
         "seconds": round(time.perf_counter() - started, 3),
     }
+    return found, measured
+
+
+def explain(
+    path: Path, data: Source, *, method: str | None, rows: int, column: str | None, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.explain`; explanations that stand in the run are shown in its report."""
+    run = opened(path, allow)
+    asked = Asked(method, rows, column, None if out is None else Path(out))
+    with applied(run.plan):
+        found = explaining.explain(run, data, asked, Console(quiet=quiet))
+    if out is None:
+        write_report(run, run.evaluation)
+        run.seal()
+    return found
+
+
+def doctor(
+    source: Any, predict: tuple[str, ...], given: tuple[str, ...] | None, settings: Mapping[str, Any],
+    data: Any, allow: tuple[str, ...], *, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.doctor`."""
+    return examine.doctor(source, predict, given, settings, data, Console(quiet=quiet), allow)
+
+
+def robustness(
+    path: Path, data: Source, *, against: tuple[str, ...], rows: int, out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """See `api.robustness`."""
+    if rows < 2:
+        raise SettingError(f"--rows must be 2 or more; received {rows}.")
+    run = opened(path, allow)
+    folder = None if out is None else Path(out)
+    with applied(run.plan):
+        return robust.robustness(run, data, against, rows, folder, Console(quiet=quiet))
 
 
 def report(path: Path, *, out: str | Path | None) -> Path:

@@ -21,6 +21,7 @@ from .config import ModelConfig
 from .errors import SettingError
 from .models import FAMOUS, Encoder
 from .models.base import Input, Known, Published
+from .models.hub import from_hub, hub_input
 
 PICKLED = (".bin", ".pt", ".pth")
 MOST_BYTES = 16 << 30  # of a file whose network is not known yet
@@ -273,6 +274,8 @@ def load_into(encoder: Encoder, pretrained: Pretrained, name: str) -> Matched | 
 
 def expected_input(options: ModelConfig, pretrained: Pretrained) -> Input | None:
     """The size and the colours of pictures that the weights were trained on, where they are known."""
+    if options.name and from_hub(options.name):
+        return hub_input(options)
     known: Known | None = FAMOUS.get(options.name or "")
     if known is None or known.pixels is None or known.reference is None:
         return None

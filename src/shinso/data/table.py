@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -115,6 +116,10 @@ class Table:
             raise DataError(
                 f"There is no column {name!r} in {self.describe()}. {did_you_mean(name, self.names)}"
             )
+
+    def parted(self, parts: NDArray[np.int8]) -> Table:
+        """The same rows with the parts (n,) that they belong to: 0 train, 1 validation, 2 test."""
+        return Table(replace(self._loaded, parts=parts), self._rows)
 
     def describe(self) -> str:
         """The files of the table, for messages."""

@@ -14,12 +14,14 @@ from ..errors import DataError, SettingError, did_you_mean
 from . import bert, gpt, images, mlp, peephole, recurrent, spiking, t5, transformer
 from .audio import AudioNet
 from .base import Encoder, Known
+from .hub import HubEncoder, from_hub
 from .images import PlainEncoder
 from .ngrams import NgramNet
 from .residual import ResidualNet
 from .scalars import Scalars
 from .series import SeriesNet
 from .text import TextNet
+from .window import Window
 
 # shinso's own readers: preset name -> (kind of column it reads, class)
 MODELS: dict[str, tuple[str, type[Encoder]]] = {
@@ -27,6 +29,7 @@ MODELS: dict[str, tuple[str, type[Encoder]]] = {
     "ngrams": ("text", NgramNet),
     "text": ("text", TextNet),
     "series": ("series", SeriesNet),
+    "window": ("series", Window),
     "audio": ("audio", AudioNet),
     "tabm": ("scalars", Scalars),
 }
@@ -40,17 +43,24 @@ FAMOUS: dict[str, Known] = {
 DEFAULTS: dict[str, str] = {"image": "residual", "text": "ngrams", "series": "series", "audio": "audio"}
 # What is read for heads that attend to tokens (text, series, images) instead of pooling them.
 SEQUENCES: dict[str, str] = {"text": "text"}
+# What is read where only series are predicted: the forecast's own linear map wants the readings themselves.
+FORECASTS: dict[str, str] = {"series": "window"}
 SCALARS = "scalars"  # what the scalar columns of a row are read as, together
 
 __all__ = ["DEFAULTS", "FAMOUS", "MODELS", "Encoder", "Scalars", "encoder_for", "must_read", "scalars_for"]
 
 
-def encoder_for(column: Column, options: ModelConfig, *, pooled: bool = True) -> Encoder:
+def encoder_for(
+    column: Column, options: ModelConfig, *, pooled: bool = True, forecasts: bool = False
+) -> Encoder:
     """The encoder that reads one column: the one named in the settings, else the default of its kind."""
-    if options.name and ":" in options.name:
+    if options.name and from_hub(options.name):
+        encoder: Encoder = HubEncoder(column, options)
+    elif options.name and ":" in options.name:
         encoder = _user_encoder(options.name, column, options)
     else:
-        encoder = _named(column, column.kind, options, pooled=pooled)
+        defaults = DEFAULTS if pooled else {**DEFAULTS, **(FORECASTS if forecasts else SEQUENCES)}
+        encoder = _named(column, column.kind, options, defaults)
     encoder.attended = not pooled
     return encoder
 
@@ -87,18 +97,17 @@ def must_read(columns: Sequence[Column], options: ModelConfig) -> None:
         )
 
 
-def _named(column: Column, kind: str, options: ModelConfig, *, pooled: bool) -> Encoder:
+def _named(column: Column, kind: str, options: ModelConfig, defaults: dict[str, str]) -> Encoder:
     readers = readers_of(options.name)
     if kind in readers:
         return readers[kind](column, options)
-    if kind not in DEFAULTS:
+    if kind not in defaults:
         raise DataError(
             f"Column {column.name!r} is of type {kind}, which no model reads yet. "
             f"Leave it out of the given columns, or name a model of your own: "
             f"--set model.name=my_module:MyEncoder."
         )
-    default = DEFAULTS[kind] if pooled else SEQUENCES.get(kind, DEFAULTS[kind])
-    return MODELS[default][1](column, options)
+    return MODELS[defaults[kind]][1](column, options)
 
 
 def _user_encoder(path: str, column: Column, options: ModelConfig) -> Encoder:

@@ -9,7 +9,7 @@ RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467; `model.norm`), normalised qu
 
 | preset | width | layers | heads | parameters | FLOPs of 1,024 tokens |
 |---|---|---|---|---|---|
-| gpt | 128 | 2 | 4 | learned with the texts: 0.5 M and 128 a token | 0.8 G |
+| gpt | 128 | 2 | 4 | 2.5 M and 128 a token, which is spelled (spelling.py) | 0.8 G |
 | gpt-modern | 128 | 2 | 4 of 2 | likewise, with all of the options | 0.7 G |
 | gpt2 | 768 | 12 | 12 | 124.4 M | 213 G |
 | gpt2-medium | 1024 | 24 | 16 | 354.8 M | 722 G |
@@ -35,6 +35,7 @@ from ..errors import SettingError
 from ..features import Features
 from ..layers.masked import Missed
 from .base import Encoder, Known, Published
+from .spelling import Spelling, spells
 
 EPSILON = 1e-5  # of the norms
 DROPOUT = 0.1
@@ -158,7 +159,7 @@ class Gpt(nn.Module):
 
     def __init__(self, sizes: GptSizes, dropout: float = 0.0) -> None:
         super().__init__()
-        self.wte = nn.Embedding(sizes.vocabulary, sizes.width)
+        self.wte: nn.Module = nn.Embedding(sizes.vocabulary, sizes.width)
         self.wpe = nn.Embedding(sizes.places, sizes.width) if sizes.positions == "learned" else None
         self.drop = nn.Dropout(dropout)
         self.h = nn.ModuleList(Block(sizes, dropout) for _ in range(sizes.depth))
@@ -180,7 +181,7 @@ class Gpt(nn.Module):
 
     def logits(self, hidden_BND: Tensor) -> Tensor:
         """(B, N, V): of the next token, by the table that the tokens were read with."""
-        return F.linear(hidden_BND, self.wte.weight)
+        return F.linear(hidden_BND, self.get_parameter("wte.weight"))
 
 
 class GptNet(Encoder):
@@ -194,6 +195,8 @@ class GptNet(Encoder):
         sizes = replace(sizes, vocabulary=len(column.tokens) - self.offset)
         self.width, self.places = sizes.width, sizes.places
         self.gpt = Gpt(sizes, DROPOUT if options.dropout is None else options.dropout)
+        if spells(column, options, published=(options.name or "gpt") in SIZES):
+            self.gpt.wte = Spelling(column, sizes.width)
 
     def published(self) -> Published:
         """All of it."""

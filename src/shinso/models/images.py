@@ -107,12 +107,7 @@ class PlainEncoder(Encoder):
         super().__init__(column, options)
         self.normalise = Normalise(column.mean, column.std) if isinstance(column, Image) else None
         self.body = made(**arguments(made, column))
-        example = column.collate([column.encode(value) for value in shown(column)])
-        self.body.eval()
-        with torch.no_grad():
-            probe = self(torch.from_numpy(example).to(torch.get_default_device()))
-        self.body.train()
-        self.width, self.channels = probe.tokens.shape[-1], tuple(m.shape[1] for m in probe.maps)
+        self.width, self.channels = width_of(self, column)
 
     def forward(self, values: Tensor) -> Features:
         if self.normalise is not None:
@@ -121,6 +116,16 @@ class PlainEncoder(Encoder):
             return reading(self.body(values.long()), values > 0)
         real_BT = ~values.isnan() if values.ndim == 2 else ~values.isnan().all(-1)
         return reading(self.body(values.nan_to_num()), real_BT)
+
+
+def width_of(encoder: Encoder, column: Any) -> tuple[int, tuple[int, ...]]:
+    """The size of the tokens and the channels of the maps that an encoder gives, found by trying."""
+    example = column.collate([column.encode(value) for value in shown(column)])
+    encoder.eval()
+    with torch.no_grad():
+        probe: Features = encoder(torch.from_numpy(example).to(torch.get_default_device()))
+    encoder.train()
+    return probe.tokens.shape[-1], tuple(m.shape[1] for m in probe.maps)
 
 
 def reading(out: Any, mask_BN: Tensor | None = None) -> Features:

@@ -42,8 +42,8 @@ from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
 from .base import Encoder, Known
-from .ngrams import SPACED, SUBWORDS, UNSPACED, characters, hashed, unspaced
 from .series import TOKENS, within
+from .spelling import Spelling
 
 Cell = Literal["rnn", "lstm", "gru"]
 PRESETS: dict[str, dict[str, Any]] = {
@@ -222,38 +222,16 @@ def embedding(column: Column, width: int) -> nn.Module:
 
 
 class SpelledTokens(nn.Module):
-    """A vector a token: its own, and those of its character n-grams (Bojanowski et al. 2017)."""
+    """A vector a token, and which are real; some are missed in training."""
 
     def __init__(self, column: Text, width: int) -> None:
         super().__init__()
-        table_VL = characters(column)
-        orders = (UNSPACED if unspaced(table_VL) else SPACED)[2]
-        ids_VM = torch.cat(hashed(F.pad(table_VL, (0, 1)), orders, SUBWORDS, seed=5), 1)
-        self.register_buffer("ids_VM", ids_VM, persistent=False)
-        self.embed = nn.Embedding(len(column.tokens), width, padding_idx=0)
-        self.subwords = nn.EmbeddingBag(SUBWORDS, width, mode="sum", padding_idx=0)
-        for table in (self.embed, self.subwords):
-            nn.init.normal_(table.weight, std=0.1)
-            with torch.no_grad():
-                table.weight[0] = 0
+        self.vectors = Spelling(column, width)
         self.seen = nn.Dropout(WORD_DROPOUT)
 
-    ids_VM: Tensor
-
     def forward(self, ids_BN: Tensor) -> tuple[Tensor, Tensor]:
-        ids_BN = ids_BN.long()
         mask_BN = ids_BN > 0
-        if torch.compiler.is_exporting():  # shapes must not depend on what the tokens are
-            x_BND = F.embedding(ids_BN, self._spelled(torch.arange(len(self.ids_VM))))
-        else:
-            distinct_U, place_BN = ids_BN.unique(return_inverse=True)
-            x_BND = F.embedding(place_BN, self._spelled(distinct_U))
-        return x_BND * self.seen(mask_BN.float()).unsqueeze(-1), mask_BN
-
-    def _spelled(self, ids_U: Tensor) -> Tensor:
-        keys_UM = self.ids_VM[ids_U]
-        scale_U1 = (keys_UM > 0).sum(1, keepdim=True).clamp(min=1).rsqrt()
-        return self.embed(ids_U) + self.subwords(keys_UM) * scale_U1
+        return self.vectors(ids_BN.long()) * self.seen(mask_BN.float()).unsqueeze(-1), mask_BN
 
 
 class Readings(nn.Module):

@@ -7,7 +7,7 @@ predicts a column, or the head that writes a text (heads/write.py), takes the de
 
 | preset | width | layers | heads of size | inner | parameters | FLOPs of reading 128 tokens |
 |---|---|---|---|---|---|---|
-| t5 | 128 | 2 | 4 of 32 | 512 | learned with the texts: 0.4 M and 128 a token | 0.1 G |
+| t5 | 128 | 2 | 4 of 32 | 512 | 2.5 M and 128 a token, which is spelled (spelling.py) | 0.1 G |
 | t5-small | 512 | 6 | 8 of 64 | 2048 | 60.5 M | 5.0 G |
 | t5-base | 768 | 12 | 12 of 64 | 3072 | 222.9 M | 22 G |
 | t5-v1_1-small | 512 | 8 | 6 of 64 | 1024, gated | 60.5 M without the output | 5.0 G |
@@ -32,6 +32,7 @@ from ..config import ModelConfig
 from ..features import Features
 from ..layers.masked import Missed
 from .base import Encoder, Known, Published
+from .spelling import Spelling, spells
 
 EPSILON = 1e-6
 DROPOUT = 0.1
@@ -219,7 +220,7 @@ class T5(nn.Module):
 
     def __init__(self, sizes: T5Sizes, dropout: float = 0.0, *, decoder: bool = True) -> None:
         super().__init__()
-        self.shared = nn.Embedding(sizes.vocabulary, sizes.width)
+        self.shared: nn.Module = nn.Embedding(sizes.vocabulary, sizes.width)
         self.encoder = Stack(sizes, dropout, decoder=False)
         self.decoder = Stack(sizes, dropout, decoder=True) if decoder else None
 
@@ -247,6 +248,8 @@ class T5Net(Encoder):
         self.width = sizes.width
         dropout = DROPOUT if options.dropout is None else options.dropout
         self.t5 = T5(replace(sizes, vocabulary=rows), dropout, decoder=False)
+        if spells(column, options, published=(options.name or "t5") in SIZES):
+            self.t5.shared = Spelling(column, sizes.width)
 
     def published(self) -> Published:
         """All of it; the decoder of a file is left out."""

@@ -29,6 +29,7 @@ from ..errors import SettingError
 from ..features import Features
 from ..layers.masked import Missed
 from .base import Encoder, Known
+from .spelling import Spelling
 
 DROPOUT = 0.1
 MISSED = 0.3  # share of the tokens of a text that are not seen in training, without published weights
@@ -168,8 +169,7 @@ class TransformerNet(Encoder):
         sizes = sized(PRESETS[options.name or "transformer"], options)
         dropout = DROPOUT if options.dropout is None else options.dropout
         self.width = sizes.width
-        self.embed = nn.Embedding(len(column.tokens), sizes.width, padding_idx=0)
-        nn.init.normal_(self.embed.weight, std=sizes.width**-0.5)
+        self.embed = Spelling(column, sizes.width, sizes.width**-0.5)
         self.dropout = nn.Dropout(dropout)
         self.transformer = Transformer(sizes, dropout, decoder=False)
 

@@ -61,7 +61,9 @@ class ReportData:
     roof: float = 0.0  # FLOP/s of the measured roof of this machine
     settings: Json = field(default_factory=dict)  # nested, resolved
     chosen: Sequence[str] = ()  # dotted names of the settings that the user set
+    explanation: Json = field(default_factory=dict)  # explanations/explanation.json
     environment: Json = field(default_factory=dict)
+    audit: Json | None = None  # audit.json: what the audit before training found
 
     @property
     def given(self) -> list[ColumnFacts]:

@@ -8,7 +8,9 @@ from functools import cache
 from importlib.resources import files
 
 from .about import about_data, chip
+from .audit_page import audit_section
 from .data import ReportData
+from .explanations import brief
 from .findings import headline
 from .markup import Content, Html, breakable, h
 from .result import result
@@ -28,8 +30,10 @@ def build_report(data: ReportData) -> str:
         "Result": result(data),
         "Errors": errors(data),
         "Mistakes": mistakes(data),
+        "Explanations": brief(data.explanation) if data.explanation else None,
         "Learning": learning(data),
         "Data": about_data(data),
+        "Audit": audit_section(data.audit),
         "Time": cost(data),
         "Settings": settings(data),
     }
@@ -69,14 +73,19 @@ def policy() -> str:
 
 def _head(data: ReportData) -> Html:
     said = "; ".join(headline(output) for output in data.outputs.values())
+    return head(f"{data.name}: report", f"{data.name}: {said}")
+
+
+def head(title: str, description: str) -> Html:
+    """The head of a page that asks nothing of the network."""
     return h(
         "head",
         None,
         h("meta", {"charset": "utf-8"}),
         h("meta", {"http-equiv": "Content-Security-Policy", "content": policy()}),
         h("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        h("meta", {"name": "description", "content": f"{data.name}: {said}"}),
-        h("title", None, f"{data.name}: report"),
+        h("meta", {"name": "description", "content": description}),
+        h("title", None, title),
         h("style", None, Html(part("report.css"))),
     )
 
@@ -95,16 +104,20 @@ def _header(data: ReportData) -> Html:
     ]
     if data.parent:
         where.append(f"made from {data.parent}")
-    brand = h("p", {"class": "brand"}, h("b", None, "shinso ", h("span", {"lang": "ja"}, "深層")), " report")
     task = [h("span", None, "given"), *given, h("span", None, "predict"), *predict]
     return h(
         "header",
         None,
-        brand,
+        brand("report"),
         h("h1", None, breakable(data.name)),
         h("p", {"class": "task"}, *task),
         h("p", {"class": "meta"}, " · ".join(part for part in where if part)),
     )
+
+
+def brand(what: str) -> Html:
+    """The line above a page's title."""
+    return h("p", {"class": "brand"}, h("b", None, "shinso ", h("span", {"lang": "ja"}, "深層")), f" {what}")
 
 
 def _footer(data: ReportData) -> Html:

@@ -1,0 +1,181 @@
+"""Labels that are probably wrong: confident learning (Northcutt et al., 2021) on cheap features.
+
+n = rows, C = classes, F = features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from .cheap import SCALARS, Unsuitable, boosting_features, linear_features, straight
+from .notes import plural
+from .subject import Finding, Severity, Subject
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+FOLDS = 3
+FEWEST, FEWEST_OF_CLASS = 200, 10  # rows
+MOST_ROWS, MOST_CLASSES = 30_000, 100
+SURE = 0.1  # share of the rows, those predicted most surely, whose disagreement is taken for the label noise
+LEAST_NOISE = 0.01  # below which labels are taken to be right
+WAVES, WAVE_SCALE, WAVE_PENALTY, WAVE_SHARPNESS = 1024, 0.7, 1e-2, 8.0  # random features of images
+RIGHT = 0.45  # share of the told labels that are expected to be wrong indeed
+SHARPNESS = 2.0 ** np.arange(-2, 2.01, 0.25)  # tried, to make probabilities mean what they say
+WARNING_NOISE = 0.02
+LEAST_SKILL = 0.3  # of the majority's errors that the model must take away, else it can accuse nobody
+
+
+def label_errors(subject: Subject) -> Iterator[Finding]:
+    """Rows whose label a cross-validated simple model is sure to be another."""
+    labels = subject.labels_n
+    if labels is None or len(subject) < FEWEST:
+        return
+    counts = np.bincount(labels[labels >= 0])
+    usable = np.flatnonzero((labels >= 0) & (counts[labels] >= FEWEST_OF_CLASS))
+    if len(usable) > MOST_ROWS:
+        usable = np.sort(np.random.default_rng(subject.seed).permutation(usable)[:MOST_ROWS])
+    classes, codes = np.unique(labels[usable], return_inverse=True)
+    if len(usable) < FEWEST or not 2 <= len(classes) <= MOST_CLASSES:
+        return
+    try:
+        probabilities = out_of_fold(subject, usable, codes, len(classes))
+    except Unsuitable:
+        return
+    wrong, noise, odds = suspects(probabilities, codes)
+    if not len(wrong):
+        return
+    values = subject.values(subject.target)
+    rows, name = usable[wrong], subject.target
+    better = values[usable[[int(np.flatnonzero(codes == c)[0]) for c in probabilities[wrong].argmax(1)]]]
+    severity: Severity = "note" if noise < WARNING_NOISE else "warning"
+    message = (
+        f"about {noise:.1%} of the labels in {name!r} are probably wrong; told are "
+        f"{plural(len(wrong), 'row')}, the surest: {str(values[rows[0]])[:40]!r}, "
+        f"which looks like {str(better[0])[:40]!r}"
+    )
+    yield Finding(
+        check="label_errors", severity=severity, message=message,
+        columns=(name,), measured={"noise": noise, "surest": float(odds[0])}, rows=subject.rows[rows],
+        count=len(wrong), remedy=subject.fix("label_errors"), drop_rows=subject.rows[rows],
+    )  # fmt: skip
+
+
+def suspects(probabilities_nC: Floats, labels_n: Codes) -> tuple[Codes, float, Floats]:
+    """Places of labels that are probably wrong, the surest first; the noise; how likely each is wrong.
+
+    A row is a candidate where another class is as likely as for rows that have it (the confident joint). The
+    noise is read off the rows that the model is surest of, where only wrong labels can disagree; with it and
+    the probability of the given label, Bayes' rule says how likely the label is wrong. As many are told as
+    keep the expected share of wrong ones above `RIGHT`.
+    """
+    n, classes = probabilities_nC.shape
+    own = probabilities_nC[np.arange(n), labels_n]
+    means = np.array([own[labels_n == c].mean() for c in range(classes)])
+    others = np.where(probabilities_nC >= means, probabilities_nC, 0.0)
+    others[np.arange(n), labels_n] = 0.0
+    confident = (others.max(1) > 0) & (probabilities_nC.argmax(1) != labels_n)
+    noise, at_least = noise_of(probabilities_nC, labels_n)
+    if at_least < LEAST_NOISE or _skill(probabilities_nC, labels_n) < LEAST_SKILL:
+        return np.empty(0, np.int64), noise, np.empty(0)
+    clean = np.clip((own - noise / classes) / (1 - noise), 1e-6, 1.0)  # of the class without the noise
+    spread = noise * (1 - clean) / max(1, classes - 1)
+    odds = spread / (spread + (1 - noise) * clean)
+    found = np.flatnonzero(confident)
+    found = found[np.argsort(-odds[found], kind="stable")]
+    right = np.cumsum(odds[found]) / np.arange(1, len(found) + 1)
+    found = found[: int((right >= RIGHT).sum())]  # the mean falls, so the rows that keep it come first
+    return found, noise, odds[found]
+
+
+def noise_of(probabilities_nC: Floats, labels_n: Codes) -> tuple[float, float]:
+    """Share of wrong labels and at least how many: how often labels disagree where the model is surest.
+
+    Classes that are hard to tell keep disagreeing where labels are right, so the classes that agree best
+    speak for the labels: the lower quartile over classes. The second number is two standard errors below.
+    """
+    says, sure = probabilities_nC.argmax(1), probabilities_nC.max(1)
+    rates, looked = [], 0
+    for c in np.unique(says).tolist():
+        mine = np.flatnonzero(says == c)
+        top = mine[np.argsort(-sure[mine], kind="stable")[: max(1, round(SURE * len(mine)))]]
+        rates.append(float((labels_n[top] != c).mean()))
+        looked += len(top)
+    rate = float(np.quantile(rates, 0.25, method="lower"))
+    return rate, rate - 2 * float(np.sqrt(rate * (1 - rate) / looked))
+
+
+def _skill(probabilities_nC: Floats, labels_n: Codes) -> float:
+    by_chance = 1 - np.bincount(labels_n).max() / len(labels_n)
+    return 1 - float((probabilities_nC.argmax(1) != labels_n).mean()) / float(by_chance)
+
+
+def sharpened(probabilities_nC: Floats, labels_n: Codes) -> Floats:
+    """Probabilities to the power that fits the labels best (temperature scaling, Guo et al., 2017)."""
+    logs = np.log(np.maximum(probabilities_nC, 1e-9))
+    best, least = probabilities_nC, np.inf
+    for power in SHARPNESS.tolist():
+        scaled = np.exp(power * (logs - logs.max(1, keepdims=True)))
+        scaled /= scaled.sum(1, keepdims=True)
+        loss = -float(np.log(np.maximum(scaled[np.arange(len(labels_n)), labels_n], 1e-9)).mean())
+        if loss < least:
+            best, least = scaled, loss
+    return best
+
+
+def out_of_fold(subject: Subject, places: Codes, labels_n: Codes, classes: int) -> Floats:
+    """(n, C) probabilities of a simple model for each row, from a fit that did not see the row."""
+    rng = np.random.default_rng(subject.seed)
+    fold = np.empty(len(places), np.int64)
+    order = rng.permutation(len(places))
+    order = order[np.argsort(labels_n[order], kind="stable")]
+    fold[order] = np.arange(len(places)) % FOLDS
+    columns = {name: (subject.column(name), subject.values(name)[places]) for name in subject.given}
+    scalar = all(subject.kinds[name] in SCALARS for name in subject.given)
+    found = np.zeros((len(places), classes))
+    if scalar:
+        features, categorical = boosting_features(columns)
+        table = features(columns)
+    else:
+        table = linear_features(columns)(columns)
+        if subject.of_kind("image"):
+            table = waves(np.asarray(table.todense(), np.float32), rng)
+    for k in range(FOLDS):
+        mine = fold == k
+        if scalar:
+            boosted = HistGradientBoostingClassifier(
+                max_iter=100, learning_rate=0.1, categorical_features=categorical, random_state=subject.seed,
+                early_stopping=False, min_samples_leaf=40,
+            )  # fmt: skip
+            boosted.fit(table[~mine], labels_n[~mine])
+            found[mine] = boosted.predict_proba(table[mine])
+        elif subject.of_kind("image"):
+            found[mine] = squared(table[~mine], labels_n[~mine], table[mine], classes)
+        else:
+            found[mine] = straight(table[~mine], labels_n[~mine]).predict_proba(table[mine])
+    return sharpened(found, labels_n)
+
+
+def waves(table_nF: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Random Fourier features (Rahimi and Recht, 2007): a linear model on them has a Gaussian kernel."""
+    centred = table_nF - table_nF.mean(0)
+    scale = float(np.sqrt((centred**2).sum(1).mean())) or 1.0
+    directions = rng.standard_normal((table_nF.shape[1], WAVES)).astype(np.float32) / (WAVE_SCALE * scale)
+    phases = rng.uniform(0, 2 * np.pi, WAVES).astype(np.float32)
+    return np.asarray(np.cos(centred @ directions + phases) * np.sqrt(2 / WAVES), np.float32)
+
+
+def squared(train: NDArray[np.float32], labels: Codes, test: NDArray[np.float32], classes: int) -> Floats:
+    """(n, C) probabilities of least squares on one-hot labels."""
+    wanted = np.eye(classes, dtype=np.float32)[labels]
+    mean = train.mean(0)
+    centred = train - mean
+    gram = centred.T @ centred
+    gram[np.diag_indices(len(gram))] += WAVE_PENALTY * len(train) * float(centred.var())
+    weights = np.linalg.solve(gram, centred.T @ (wanted - wanted.mean(0)))
+    scores = (test - mean) @ weights + wanted.mean(0)
+    sharp = np.exp(WAVE_SHARPNESS * (scores - scores.max(1, keepdims=True)))
+    return np.asarray(sharp / sharp.sum(1, keepdims=True), np.float64)

@@ -1,0 +1,1 @@
+"""How answers hold when inputs get worse: attacks, corruptions, typos, missing values."""
