@@ -13,7 +13,7 @@ HEAD = (
     "| # | measurement | ours | peer | out of the box | times better | with our precision | times better "
     "| asked (moonshot) | |\n|---|---|---|---|---|---|---|---|---|---|"
 )
-SCALES = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+SCALES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
 def newest(entries: Sequence[Mapping[str, Any]], form: str = "full") -> dict[str, Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shinso import api, cli
+from shinso.handle import work
 from small_runs import FAST, houses, train
 
 
@@ -53,13 +54,17 @@ def test_the_flags_are_these_and_no_others() -> None:
     assert flags == {
         "train": sorted(
             ["data", "predict", "given", "types", "effort", "minutes", "seed", "settings", "past", "ahead",
-             "protect", "out", "resume", "allow", "quiet"]
+             "model", "weights", "tune", "protect", "out", "resume", "allow", "quiet"]
         ),
         "predict": ["abstain", "allow", "coverage", "data", "fair", "out", "quiet", "run"],
         "evaluate": sorted(
             ["run", "data", "by", "protect", "positive", "require", "fair", "folds", "curve", "out", "allow",
              "quiet"]
         ),
+        "explain": ["allow", "column", "data", "method", "out", "quiet", "rows", "run"],
+        "doctor": ["allow", "data", "given", "predict", "quiet", "settings", "source"],
+        "robustness": ["against", "allow", "data", "out", "quiet", "rows", "run"],
+        "models": [],
         "mitigate": ["allow", "goal", "protect", "quiet", "run"],
         "audit": sorted(
             ["data", "predict", "given", "test", "types", "settings", "only", "fix", "report", "out", "quiet"]
@@ -151,4 +156,4 @@ def test_an_unknown_format_of_answers_is_an_error(tmp_path: Path) -> None:
 
 
 def test_fast_settings_are_settings() -> None:
-    api._work("config").RunConfig().override(FAST)
+    work("config").RunConfig().override(FAST)

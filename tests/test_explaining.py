@@ -323,3 +323,11 @@ def test_lime_and_gradcam_use_only_their_own_generator(runs: dict[str, shinso.Ru
     one, two = (lime(game, np.random.default_rng(5)) for _ in range(2))
     gradcam(game, np.random.default_rng(5))
     assert np.array_equal(one, two) and torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("method", ["shap", "integrated_gradients", "gradient_shap"])
+def test_a_text_is_stable_when_a_word_goes(runs: dict[str, shinso.Run], method: str) -> None:
+    for game in games(runs["text"], texts(), 3):
+        values = METHODS[method].run(game, np.random.default_rng(0))
+        found = checks.stability(method, game, values, np.random.default_rng(1))
+        assert found is not None and found > 0

@@ -40,13 +40,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("run",),
     (),  # every other module: the verbs and what they are made of
+    ("handle",),
     ("api",),
     ("cli", "__main__", "__init__"),
 )
-VERBS = len(LAYERS) - 3
+VERBS = len(LAYERS) - 4
 TORCH_FROM = 3
 
-NO_TORCH = ("api.py", "cli.py", "__init__.py", "__main__.py")  # above torch, and instant without it
+# Above torch, and instant without it.
+NO_TORCH = ("api.py", "handle.py", "cli.py", "__init__.py", "__main__.py")
 
 # Optional extras, which alone may be imported inside a function.
 EXTRAS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS, VOCABULARY, WIDTH, STATE, CLASSES = 4096, 8000, 64, 128, 2
+ROWS, VOCABULARY, WIDTH, STATE, CLASSES = 8192, 8000, 64, 128, 2
 SHORTEST, LONGEST, BATCH = 8, 64, 64
-STEPS, WARM = 60, 5
+STEPS, WARM = 60, 5  # within one pass over the rows
 
 Sequences = list[NDArray[np.int64]]
 

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .api import (
-    Run,
     audit,
     compare,
     doctor,
@@ -28,6 +27,7 @@ from .api import (
     train,
 )
 from .errors import DataError, RunError, SettingError, ShinsoError
+from .handle import Run
 from .version import VERSION
 
 if TYPE_CHECKING:

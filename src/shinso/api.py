@@ -7,73 +7,10 @@ and `shinso --help` stay instant. The command line is made from these signatures
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-Data = Any  # a path, glob pattern, folder, zip, database, data frame, Arrow stream, or Python lists
-
-
-class Run:
-    """A run directory: everything after `train` starts here.
-
-    >>> Run("runs/houses").path
-    PosixPath('runs/houses')
-    """
-
-    def __init__(self, path: str | Path, *, allow: Sequence[str] = ()) -> None:
-        self.path, self.allow = Path(path), tuple(allow)
-
-    def __repr__(self) -> str:
-        return f"shinso.Run({str(self.path)!r})"
-
-    def predict(self, data: Data) -> dict[str, list[Any]]:
-        """Predict for every row of `data`; see `shinso.predict`."""
-        return predict(self, data)
-
-    def evaluate(
-        self, data: Data = None, *, by: str | Sequence[str] = (), protect: str | None = None
-    ) -> dict[str, Any]:
-        """Metrics with intervals on `data`, or those of the run's own test rows; see `shinso.evaluate`."""
-        return evaluate(self, data, by=by, protect=protect)
-
-    def explain(self, data: Data, *, method: str | None = None, rows: int = 8) -> dict[str, Any]:
-        """Why rows of `data` are answered as they are; see `shinso.explain`."""
-        return explain(self, data, method=method, rows=rows)
-
-    def doctor(self, data: Data = None) -> dict[str, Any]:
-        """Why the run is not better, and what to do next; see `shinso.doctor`."""
-        return doctor(self, data)
-
-    def robustness(self, data: Data, *, against: str | Sequence[str] | None = None) -> dict[str, Any]:
-        """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
-        return robustness(self, data, against=against)
-
-    def report(self) -> Path:
-        """Write `report.html` again and give its path; see `shinso.report`."""
-        return report(self)
-
-    @property
-    def evaluation(self) -> dict[str, Any]:
-        """What `evaluation.json` holds: metrics with intervals on the run's own test rows."""
-        found: dict[str, Any] = _work("run").RunDirectory(self.path, allow=self.allow).evaluation
-        return found
-
-    @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """One entry an epoch: losses, validation metrics, learning rate, seconds."""
-        found: list[dict[str, Any]] = _work("run").RunDirectory(self.path, allow=self.allow).metrics
-        return found
-
-    @property
-    def schema(self) -> Any:
-        """The typed columns (`shinso.Schema`) with what they learned from training rows."""
-        return _work("run").RunDirectory(self.path, allow=self.allow).schema
-
-    @property
-    def network(self) -> Any:
-        """The trained network (`torch.nn.Module`), in evaluation mode."""
-        return _work("run").RunDirectory(self.path, allow=self.allow).network
+from .handle import Data, Run, work
 
 
 def train(
@@ -126,7 +63,7 @@ def train(
         >>> run = shinso.train("houses.csv", predict="price", minutes=5)  # doctest: +SKIP
     """
     return Run(
-        _work("verbs").train(
+        work("verbs").train(
             data, predict=_names(predict), given=None if given is None else _names(given),
             types=dict(types or {}),
             settings=_settings(effort, minutes, seed, protect, _model(model, weights, tune, settings)),
@@ -156,7 +93,7 @@ def predict(
     Returns:
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
-    found: dict[str, list[Any]] = _work("verbs").predict(
+    found: dict[str, list[Any]] = work("verbs").predict(
         _path(run), data, coverage=coverage, abstain=abstain, fair=fair, out=out,
         allow=(*_allow(run), *allow), quiet=quiet,
     )  # fmt: skip
@@ -185,12 +122,12 @@ def evaluate(
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    work = _work("measuring")
-    wanted = work.Wanted(
+    measuring = work("measuring")
+    wanted = measuring.Wanted(
         by=_many(by), protect=protect, positive=positive, require=_many(require), fair=fair, folds=folds,
         curve=curve,
     )  # fmt: skip
-    found: dict[str, Any] = work.evaluate(
+    found: dict[str, Any] = measuring.evaluate(
         _path(run), data, wanted, out=out, allow=(*_allow(run), *allow), quiet=quiet
     )
     return found
@@ -209,7 +146,7 @@ def mitigate(
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("measuring").mitigate(
+    found: dict[str, Any] = work("measuring").mitigate(
         _path(run), protect, goal, allow=(*_allow(run), *allow), quiet=quiet
     )
     return found
@@ -231,7 +168,7 @@ def explain(
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("verbs").explain(
+    found: dict[str, Any] = work("verbs").explain(
         _path(run), data, method=method, rows=rows, column=column, out=out, allow=(*_allow(run), *allow),
         quiet=quiet,
     )  # fmt: skip
@@ -254,7 +191,7 @@ def doctor(
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("verbs").doctor(
+    found: dict[str, Any] = work("verbs").doctor(
         source.path if isinstance(source, Run) else source, _names(predict),
         None if given is None else _names(given), dict(settings or {}), data,
         (*_allow(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
@@ -277,7 +214,7 @@ def robustness(
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("verbs").robustness(
+    found: dict[str, Any] = work("verbs").robustness(
         _path(run),
         data,
         against=_names(against),
@@ -296,7 +233,7 @@ def report(run: Run | str | Path, *, out: str | Path | None = None) -> Path:
         run: Run directory.
         out: File to write; report.html in the run by default.
     """
-    return Path(_work("verbs").report(_path(run), out=out))
+    return Path(work("verbs").report(_path(run), out=out))
 
 
 def compare(a: Run | str | Path, b: Run | str | Path, *, tried: int | None = None) -> dict[str, Any]:
@@ -307,7 +244,7 @@ def compare(a: Run | str | Path, b: Run | str | Path, *, tried: int | None = Non
         b: Run directory.
         tried: Runs that were tried in all; those on the same data beside b are counted when left out.
     """
-    found: dict[str, Any] = _work("comparison").compare(_path(a), _path(b), tried)
+    found: dict[str, Any] = work("comparison").compare(_path(a), _path(b), tried)
     return found
 
 
@@ -332,7 +269,7 @@ def audit(
         out: JSON file to write the findings to.
         quiet: Say nothing on stderr.
     """
-    found: dict[str, Any] = _work("auditing").audit_data(
+    found: dict[str, Any] = work("auditing").audit_data(
         data, predict=_names(predict), given=None if given is None else _names(given), test=test,
         types=dict(types or {}), settings=dict(settings or {}), only=_names(only), fix=fix, report=report,
         out=out, quiet=quiet,
@@ -347,18 +284,18 @@ def samples(name: str, *, out: str | Path | None = None) -> Path:
         name: Which one.
         out: Folder to write; the name itself by default.
     """
-    return Path(_work("data.samples").samples(name, Path(out or name)))
+    return Path(work("data.samples").samples(name, Path(out or name)))
 
 
 def models() -> dict[str, dict[str, Any]]:
     """List the networks that --model takes: year, parameters, what they read, weights that fit."""
-    found: dict[str, dict[str, Any]] = _work("catalogue").models()
+    found: dict[str, dict[str, Any]] = work("catalogue").models()
     return found
 
 
 def settings() -> dict[str, dict[str, Any]]:
     """List every setting: default, bounds, help."""
-    declared = _work("config").settings()
+    declared = work("config").settings()
     return {
         name: {"default": field.default, "help": field.description, "type": str(field.annotation)}
         for name, field in declared.items()
@@ -371,7 +308,7 @@ def machine(*, threads: int | None = None) -> dict[str, Any]:
     Args:
         threads: Threads to measure with; all cores that the process may use by default.
     """
-    found: dict[str, Any] = _work("verbs").machine(threads)
+    found: dict[str, Any] = work("verbs").machine(threads)
     return found
 
 
@@ -401,16 +338,12 @@ def find_rate(
     Returns:
         The rates and smoothed losses, the rate to set, and the one where the loss was least.
     """
-    found: dict[str, Any] = _work("verbs").find_rate(
+    found: dict[str, Any] = work("verbs").find_rate(
         data, predict=_names(predict), given=None if given is None else _names(given),
         types=dict(types or {}), settings=_settings("balanced", None, seed, None, settings), steps=steps,
         quiet=quiet,
     )  # fmt: skip
     return found
-
-
-def _work(module: str) -> Any:
-    return import_module(f"shinso.{module}")
 
 
 def _path(run: Run | str | Path) -> Path:

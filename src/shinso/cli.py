@@ -17,6 +17,7 @@ from typing import Any
 
 from . import api
 from .errors import ShinsoError, did_you_mean
+from .handle import Run, work
 from .memory import keep_freed_memory
 from .version import VERSION
 
@@ -168,7 +169,7 @@ def _helps(text: str) -> dict[str, str]:
 
 def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
     """Print what a command gives."""
-    if isinstance(result, api.Run):
+    if isinstance(result, Run):
         document: dict[str, Any] = {"run": str(result.path), "report": str(result.path / "report.html")}
         if as_json:
             document["evaluation"] = result.evaluation
@@ -178,7 +179,7 @@ def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
     elif isinstance(result, Path):
         print(result)
     elif not written:
-        for line in api._work("presenting").lines(verb, result):
+        for line in work("presenting").lines(verb, result):
             print(line)
 
 

@@ -27,7 +27,7 @@ from .files import cache_folder, read_json, write_json
 
 FORMAT = 1
 SMALL, SIZE, LARGE = 256, 1024, 2048  # of the matrices
-WORTH = 0.5  # of the rate of fp32: a kind of product that is slower than this, while small, is left out
+WORTH = 0.1  # of the rate of fp32: where small products in bf16 are slower than this, large ones are left out
 IMAGES, CHANNELS, CELLS = 16, 64, 32  # of the convolution
 COPIED = 64 << 20  # bytes
 CONVOLUTION_KINDS = (
@@ -140,8 +140,9 @@ def _products(device: str) -> tuple[dict[str, float], dict[str, float]]:
         if name == "onednn" and device != "cpu":
             continue
         with using(torch.get_num_threads(), onednn=name == "onednn"):
-            if _rate(SMALL, kind, device) < WORTH * _rate(SMALL, torch.float32, device):
-                continue  # without instructions of its own bf16 is a thousand times slower
+            slow = WORTH * rates.get("fp32", 0.0)
+            if name == "bf16" and _rate(SMALL, kind, device) < slow:
+                continue  # without instructions of its own bf16 is a hundred times slower
             errors[name] = _error(_square(SMALL, kind, device))
             sizes = (SIZE, LARGE) if name == "bf16" else (SIZE,)
             rates[name] = max(_rate(size, kind, device) for size in sizes)

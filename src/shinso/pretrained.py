@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save
 from torch import nn
 
 from .columns import Column
@@ -14,12 +15,14 @@ from .columns.image import Image
 from .config import RunConfig
 from .console import Console
 from .errors import RunError, SettingError
+from .files import write_atomic
 from .heads.classify import Classify
 from .models import Encoder
 from .models.base import Input
 from .network import Network
+from .run import RunDirectory
 from .schema import Schema
-from .weights import Matched, Pretrained, expected_input, load_into, match
+from .weights import Matched, Pretrained, expected_input, load_into, match, open_weights
 
 LARGEST_SIDE = 1024  # pixels, of a picture that weights may ask for
 
@@ -62,6 +65,26 @@ def check(network: Network, config: RunConfig, pretrained: Pretrained | None) ->
         )
     for published in takers:
         match(published, pretrained.state, str(pretrained.path), config.model.name)
+
+
+def begun(run: RunDirectory, weights: Pretrained | None, console: Console) -> Network:
+    """The network of a run before its first step, with published weights where they were given.
+
+    It is kept beside the checkpoints, which need not hold what rests.
+    """
+    network, kept = run.build_network(), run.path / "checkpoints" / "initial.safetensors"
+    if run.config.model.weights is None:
+        return network
+    if kept.is_file():
+        network.load_state_dict(load_file(kept))
+        return network
+    weights = weights or open_weights(run.config.model)
+    assert weights is not None
+    same_file(run.data["weights"], weights)
+    begin(network, run.config, weights, console)
+    kept.parent.mkdir(exist_ok=True)
+    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
+    return network
 
 
 def begin(network: Network, config: RunConfig, pretrained: Pretrained, console: Console) -> None:

@@ -23,7 +23,8 @@ from .metrics import lower_is_better
 from .plan import applied, make_plan
 from .preparing import Question, parted, prepare
 from .run import RunDirectory
-from .training import Job, complete, locked, start
+from .starting import start
+from .training import Job, complete, locked
 
 Floats = NDArray[np.float64]
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)

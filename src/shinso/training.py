@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
 
-from .attacks import attackable, attacked
+from .attacks import attackable
 from .augment import augment
 from .config import RunConfig
 from .console import Console, clock
-from .data.loader import Rows
 from .data.sources import Source
 from .data.table import Table
 from .errors import RunError, SettingError
 from .evaluation import validation_score
-from .fairness import groups_in
-from .files import sync_folder, write_atomic
 from .finishing import finish, truths_of
 from .forecasting import Window
 from .frozen import precomputed
-from .heads import HeadOptions, Loss
+from .heads import HeadOptions
 from .keeper import RunKeeper
-from .loop import Batch, Fitted, Objective, fit, to_tensors
-from .machine import versions
-from .mitigation import reweighed
+from .loop import Fitted, fit, to_tensors
 from .models.hub import configuration
 from .network import Network
+from .objectives import objective, trained_rows
 from .plan import PROBED, Plan, applied, make_plan, verified
-from .preparing import Prepared, Question, class_weights, prepare
-from .pretrained import begin, check, same_file, suited
+from .preparing import Prepared, Question, prepare
+from .pretrained import begin, begun, check, suited
 from .randomness import private_randomness
 from .rates import RangeTest, range_test
 from .recipes import VERSION, Facts, resolve
 from .reopening import reopened
-from .reports import now
 from .run import RunDirectory, free_name, must_be_new
 from .schema import Schema
+from .starting import name_of, start
 from .transfer import Tuning, check_tuning, tune
 from .weights import Pretrained, open_weights
 
@@ -143,7 +134,7 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
 def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
     config = job.run.config
-    network = begun(job).to(job.plan.device)
+    network = begun(job.run, job.weights, job.console).to(job.plan.device)
     tuning = tune(network, config.train, config.seed)
     job = replace(job, plan=settled(job, network))
     parameters = sum(p.numel() for p in network.parameters())
@@ -170,26 +161,6 @@ def complete(job: Job) -> RunDirectory:
         seconds=job.seconds, deadline=job.deadline,
     )  # fmt: skip
     return job.run
-
-
-def begun(job: Job) -> Network:
-    """The network before its first step, with published weights where they were given.
-
-    It is kept beside the checkpoints, which need not hold what rests.
-    """
-    network, kept = job.run.build_network(), job.run.path / "checkpoints" / "initial.safetensors"
-    if job.run.config.model.weights is None:
-        return network
-    if kept.is_file():
-        network.load_state_dict(load_file(kept))
-        return network
-    weights = job.weights or open_weights(job.run.config.model)
-    assert weights is not None
-    same_file(job.run.data["weights"], weights)
-    begin(network, job.run.config, weights, job.console)
-    kept.parent.mkdir(exist_ok=True)
-    write_atomic(kept, save({name: value.contiguous() for name, value in network.state_dict().items()}))
-    return network
 
 
 def settled(job: Job, network: Network) -> Plan:
@@ -238,64 +209,6 @@ def _fit(job: Job, network: Network, keeper: RunKeeper, tuning: Tuning) -> Fitte
         score=score if len(prepared.split.validation) else None, seed=config.seed, rates=tuning.rates,
         checks=max(LEAST_CHECKS, min(MOST_CHECKS, checks)), stage=tuning.stage,
     )  # fmt: skip
-
-
-def trained_rows(prepared: Prepared, config: RunConfig) -> Rows:
-    """The training rows; drawn so that a protected column says nothing of the label, where one is named."""
-    train, name = prepared.split.train, config.data.protect
-    if name is None:
-        return train
-    target = prepared.schema.predict[0]
-    if target.kind != "category":
-        raise SettingError(
-            f"Rows can be drawn anew for a predicted category; {target.name!r} is a {target.kind}. "
-            f"Leave --protect out, and look at the gaps with `shinso evaluate RUN --protect {name}`."
-        )
-    groups = groups_in(name, prepared.table.values(name, train))
-    labels = np.asarray(prepared.store[target.name].take(train))
-    return np.asarray(train[reweighed(groups.codes_n, labels, np.random.default_rng(config.seed))])
-
-
-def objective(
-    network: Network, prepared: Prepared, config: RunConfig, *, compiled: bool = False
-) -> Objective:
-    """The losses of the network, on batches whose images are augmented where they are not predicted."""
-    predicts_pixels = any(c.kind in ("image", "mask", "boxes") for c in prepared.schema.predict)
-    names = [c.name for c in prepared.schema.given if c.kind == "image"]
-    change = augment(config.train.augment or "none")
-    measured = torch.compile(network.losses) if compiled else network.losses
-
-    ranges, size = attackable(prepared.schema.given), config.train.adversarial
-
-    def losses(batch: Batch, rows: int) -> Any:
-        if network.training and names and not predicts_pixels:
-            batch = {**batch, **{name: _augmented(change, batch[name]) for name in names}}
-        if network.training and size and ranges:
-            batch = _half_attacked(network, batch, rows, ranges, size)
-        return measured(batch, rows)
-
-    return losses
-
-
-def _half_attacked(
-    network: Network, batch: Batch, rows: int, ranges: Mapping[str, float], size: float
-) -> Batch:
-    """The first half of a batch (whose order is random) attacked by one step from a random start."""
-
-    def losses(changed: Batch) -> Mapping[str, Loss]:
-        return network.losses(changed, rows)
-
-    moved = attacked(losses, batch, ranges, size, generator=torch.default_generator)  # seeded by the loop
-    half = (rows + 1) // 2
-    mixed = {
-        name: torch.cat([moved[name][:half], batch[name][half:].to(moved[name].dtype)]) for name in ranges
-    }
-    return {**batch, **mixed}
-
-
-def _augmented(change: Any, images: Tensor) -> Tensor:
-    changed: Tensor = change(images, torch.default_generator)  # seeded for this step by the loop
-    return changed
 
 
 def facts(prepared: Prepared) -> Facts:
@@ -351,73 +264,10 @@ def check_network(schema: Schema, config: RunConfig, weights: Pretrained | None 
     check(network, config, weights)
 
 
-def start(
-    path: Path, prepared: Prepared, config: RunConfig, source: Source, weights: Pretrained | None = None
-) -> RunDirectory:
-    """A run directory with all that it holds before its first step; it appears whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        run = RunDirectory.create(draft, config)
-        run.write_json("schema.json", prepared.schema.to_dict())
-        run.write_json("data.json", described(prepared, config, source, weights))
-        run.write_lines("quarantine.jsonl", [bad.to_dict() for bad in prepared.quarantine])
-        if prepared.audit is not None:
-            run.write_json("audit.json", prepared.audit)
-        run.write_json("environment.json", {"created": now(), **versions()})
-        must_be_new(path)
-        draft.replace(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    sync_folder(path.parent)
-    return RunDirectory(path, allow=(config.model.name or "",))
-
-
-def described(
-    prepared: Prepared, config: RunConfig, source: Source, pretrained: Pretrained | None = None
-) -> dict[str, Any]:
-    """Where the data of a run came from and what was found in it: `data.json`."""
-    weights = {}
-    if config.train.class_weights == "balanced":
-        weights = {
-            c.name: class_weights(c, prepared.store, prepared.split.train)
-            for c in prepared.schema.predict
-            if c.kind in ("category", "labels")
-        }
-    return {
-        "source": origin(source),
-        "name": prepared.table.describe(),
-        "fingerprint": prepared.table.fingerprint,
-        "rows": {name: len(rows) for name, rows in prepared.parts.items()},
-        "notes": [vars(note) for note in prepared.notes],
-        "class_weights": weights,
-        "window": None if prepared.window is None else prepared.window.to_dict(),
-        "chosen": list(prepared.chosen),
-        "weights": None if pretrained is None else pretrained.to_dict(),
-    }
-
-
-def origin(source: Source) -> Any:
-    """What to read again on resuming: paths made absolute; None for data in memory."""
-    if isinstance(source, list | tuple) and source and all(isinstance(s, str | Path) for s in source):
-        return [origin(s) for s in source]
-    if not isinstance(source, str | Path):
-        return None
-    return str(source) if "://" in str(source) else str(Path(source).absolute())
-
-
 def reserve(job: Job, keeper: RunKeeper) -> float:
     """Seconds that the end of a run with a time limit will need."""
     limit = 60 * (job.run.config.minutes or 0)
     return max(LEAST_RESERVE, 0.15 * limit if limit < 120 else 18.0)
-
-
-def name_of(source: Source) -> str:
-    """A name for the run from the data's name."""
-    if isinstance(source, str | Path):
-        stem = Path(source).name.split(".")[0]
-        return stem if stem and "*" not in stem and "://" not in str(source) else "run"
-    return "run"
 
 
 @contextmanager

@@ -38,9 +38,9 @@ CHECKS: dict[str, Check] = {
     "label_errors": label_errors,
     "missingness": missingness,
 }
-SLOW = frozenset({"label_errors", "near_duplicates"})  # left out of the quick form where rows are many
+SLOW = frozenset({"label_errors"})  # left out of the quick form
 QUICK_ROWS = 50_000  # rows that the quick form looks at
-QUICK_FILES = 2_000  # images that it reads
+QUICK_FILES = 2_000  # images or texts that it reads
 FULL_ROWS = 1_000_000
 FULL_FILES = 100_000
 QUICK_SECONDS = 4.0
@@ -124,7 +124,7 @@ def subject_from(
     part_n = np.zeros(len(rows), np.int8)
     for number, chosen in ((1, parts.validation), (2, parts.test)):
         part_n[np.searchsorted(rows, chosen)] = number
-    files = "image" in kinds.values()
+    files = bool({"image", "text"} & set(kinds.values())) if quick else "image" in kinds.values()
     most = (QUICK_FILES if files else QUICK_ROWS) if quick else (FULL_FILES if files else FULL_ROWS)
     places = looked_at(rows, part_n, most)
     basis: Basis = "chance"

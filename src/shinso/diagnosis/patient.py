@@ -20,12 +20,12 @@ from ..finishing import truths_of
 from ..heads import HeadOptions
 from ..loop import Objective, backward, to_tensors
 from ..network import Batch, Network
+from ..objectives import objective
 from ..optim import Optimizer
 from ..plan import Plan
 from ..preparing import Prepared, spread
 from ..randomness import derive, private_randomness
 from ..run import RunDirectory
-from ..training import objective
 
 Level = Literal["severe", "warning", "note", "fine"]
 FEW, SOME = 32, 256  # rows of one batch

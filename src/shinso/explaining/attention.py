@@ -90,7 +90,8 @@ def _to_players(game: Game, reader: Seat, looked_N: Floats) -> Floats:
         if seat is not reader:
             found.append(np.zeros(len(seat.groups)))
         elif isinstance(seat.column, Text):
-            shares_Np = tokens_of_groups(seat.column, seat.value, seat.groups, seat.base)
+            value, ids_N = game.shown(seat.column.name)
+            shares_Np = tokens_of_groups(seat.column, value, seat.groups, ids_N)
             extra = max(0, len(looked_N) - len(shares_Np))  # a token of its own in front, as in BERT
             found.append(looked_N[extra:][: len(shares_Np)] @ shares_Np)
         else:

@@ -168,6 +168,22 @@ class Game:
         other.never[player] = True
         return other
 
+    def place(self, column: str) -> tuple[int, Seat]:
+        """The number of a column's first player, and its seat."""
+        place = 0
+        for seat in self.seats:
+            if seat.column.name == column:
+                return place, seat
+            place += len(seat.groups)
+        raise AssertionError(column)
+
+    def shown(self, column: str) -> tuple[Value, Array]:
+        """A column's value without players that are never visible, and what is read of it."""
+        place, seat = self.place(column)
+        gone = self.never[place : place + len(seat.groups)]
+        value = seat.hidden([group for group, never in zip(seat.groups, gone, strict=True) if never])
+        return value, seat.column.encode(value) if gone.any() else seat.base
+
     def batch(self, kept_MP: Coalitions) -> Batch:
         """What the network reads of each coalition."""
         kept_MP = kept_MP & ~self.never

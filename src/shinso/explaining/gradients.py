@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..columns.text import Text
 from .entrances import Entrance, entrances, read, replaced
-from .game import Game, Seat
+from .game import Game
 from .scoring import Floats
 from .tokens import tokens_of_groups
 
@@ -85,21 +85,12 @@ def attributed(
     for entrance in found:
         if entrance.tokens:
             token_N = (slope[entrance.key] * here[entrance.key][0]).sum(-1).double().cpu().numpy()
-            place, seat = _seat(game, entrance.columns[0])
+            (name,) = entrance.columns
+            (place, seat), (value, ids_N) = game.place(name), game.shown(name)
             assert isinstance(seat.column, Text)
-            shares_Np = tokens_of_groups(seat.column, seat.value, seat.groups, seat.base)
+            shares_Np = tokens_of_groups(seat.column, value, seat.groups, ids_N)
             values_P[place : place + len(seat.groups)] += token_N[: len(shares_Np)] @ shares_Np
         else:
             change = here[entrance.key] - away[entrance.key]
             values_P += (change * slope[entrance.key]).flatten(1).sum(1).double().cpu().numpy()
     return values_P
-
-
-def _seat(game: Game, column: str) -> tuple[int, Seat]:
-    """A column's seat, and the number of its first player."""
-    place = 0
-    for seat in game.seats:
-        if seat.column.name == column:
-            return place, seat
-        place += len(seat.groups)
-    raise AssertionError(column)

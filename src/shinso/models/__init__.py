@@ -47,7 +47,10 @@ SEQUENCES: dict[str, str] = {"text": "text"}
 FORECASTS: dict[str, str] = {"series": "window"}
 SCALARS = "scalars"  # what the scalar columns of a row are read as, together
 
-__all__ = ["DEFAULTS", "FAMOUS", "MODELS", "Encoder", "Scalars", "encoder_for", "must_read", "scalars_for"]
+__all__ = [
+    "DEFAULTS", "FAMOUS", "MODELS", "Encoder", "Scalars", "encoder_for", "must_read", "readers_of",
+    "scalars_for",
+]  # fmt: skip
 
 
 def encoder_for(

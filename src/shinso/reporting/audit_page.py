@@ -66,7 +66,7 @@ def audit_section(result: Mapping[str, Any] | None) -> Html | None:
     parts: list[Content] = [h("p", {"class": "lead"}, lead)]
     if result["quick"]:
         parts.append(h("p", {"class": "note"}, "This is the quick form; ", h("code", None, "shinso audit"),
-                       " looks at all rows, at near duplicates and at labels too."))  # fmt: skip
+                       " looks at all rows, and at the labels too."))  # fmt: skip
     if not result["findings"]:
         parts.append(h("p", None, "Nothing was found."))
     else:
