@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from shinso import cli
+from shinso.api import models as list_models
 from shinso.baselines import LEARNERS
 from shinso.columns import COLUMNS
 from shinso.config import settings
 from shinso.fusers import Concat, Join
 from shinso.heads import HEADS, POOLED
 from shinso.metrics import MAIN, evaluate_predictions, lower_is_better
-from shinso.models import DEFAULTS, MODELS, Scalars
+from shinso.models import DEFAULTS, FAMOUS, MODELS, Scalars
 from shinso.reporting.words import word
 
 FOLDER = Path(__file__).parent / "reference"
@@ -38,6 +39,9 @@ What a value of each type is and what it is encoded to. `--types NAME=TYPE` sets
 OUTPUTS = """\
 A head predicts one column. *Pooled* heads look at one vector a row; the others at all tokens or maps.
 The losses are the values of `train.loss`, the first being the default."""
+FAMOUS_NETWORKS = [
+    "`--model NAME`; with `--weights FILE` from published weights. `shinso models` lists them too.",
+]
 ENCODERS = """\
 An encoder reads one column; numbers, categories, dates and labels are read together. `model.name` takes
 one of these names, or `my_module:MyEncoder`."""
@@ -174,6 +178,14 @@ def models() -> str:
         usual = yes(DEFAULTS.get(kind) == name)
         rows.append((f"`{name}`", f"`{model.__name__}`", kind, usual, first_line(model)))
     lines += ["", *table(("name", "class", "reads", "default", "what"), rows)]
+    lines += ["", "## Famous networks", "", *FAMOUS_NETWORKS, ""]
+    famous = []
+    for name, one in list_models().items():
+        if name in FAMOUS:
+            size = f"{one['parameters']:,}" if one["parameters"] else ""
+            reads = ", ".join(one["reads"])
+            famous.append((f"`{name}`", one["title"], str(one["year"] or ""), size, reads, one["paper"]))
+    lines += table(("name", "network", "year", "parameters", "reads", "paper"), famous)
     for model in (Scalars, *dict.fromkeys(model for _, model in MODELS.values())):
         lines += ["", f"## {model.__name__}", "", *prose(model), *source(model)]
     lines += ["", "## Fusers", "", "Where several inputs meet (`model.fuser`).", ""]

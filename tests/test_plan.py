@@ -44,6 +44,18 @@ def test_what_is_measured_is_plausible_kept_and_used_again(
     assert this_machine(1) == found and len(list(tmp_path.glob("machine-*.json"))) == 1
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"matmul": 1}', "[1]"])
+def test_a_damaged_measurement_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setenv("SHINSO_CACHE", str(tmp_path))
+    this_machine(1)
+    (path,) = tmp_path.glob("machine-*.json")
+    path.write_text(content)
+    assert this_machine(1).matmul["fp32"] > 0
+    assert json.loads(path.read_text("utf-8"))["matmul"]["fp32"] > 0
+
+
 def test_measuring_leaves_torch_as_it_was() -> None:
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     probe(1)
