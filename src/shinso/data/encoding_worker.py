@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..columns.base import Array, Column, Values, object_array
+from ..columns.image import Image
 from ..errors import DataError
 from .encoding import Failures, Piece, encode_chunk
 
@@ -38,7 +39,9 @@ def paths_of(names: list[str | None]) -> Values:
 
 
 def encode_content(column: Column, names: list[str | None], start: int) -> list[Piece] | None:
-    """Encode what stands in the files, or None where one of them is at fault. Needs no path a file."""
+    """Encode what stands in the files; None where one of them is at fault, or the column wants paths."""
+    if type(column) is not Image:
+        return None
     try:
         values = object_array([None if name is None else content(name) for name in names])
         return [(start, column.encode_many(values))]
