@@ -327,6 +327,8 @@ def test_models_give_features(name: str) -> None:
 @EVERY_MODEL
 def test_every_parameter_of_a_model_learns(name: str) -> None:
     model = encoder(name).train()
+    if not list(model.parameters()):  # the readings as they are: their head is what learns
+        return
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for parameter in model.parameters():

@@ -236,7 +236,7 @@ def test_resuming_without_a_checkpoint_needs_the_same_file(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("shinso.training.begin", killed)
+        patch.setattr("shinso.pretrained.begin", killed)
         with pytest.raises(KeyboardInterrupt):
             shinso.train(
                 photos(tmp_path / "photos"), model="resnet18", weights=tmp_path / "w.safetensors",
