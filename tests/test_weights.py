@@ -286,7 +286,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_plain_module_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "plain_net_of_a_user.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Sequential):\n"
         "    def __init__(self, in_channels):\n"
@@ -298,8 +298,13 @@ def test_a_plain_module_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(tmp_path))
     folder = photos(tmp_path / "photos", side=16)
     run = shinso.train(
-        folder, model="mine:Net", settings=FAST, out=tmp_path / "run", quiet=True, allow=["mine:Net"]
+        folder,
+        model="plain_net_of_a_user:Net",
+        settings=FAST,
+        out=tmp_path / "run",
+        quiet=True,
+        allow=["plain_net_of_a_user:Net"],
     )
     assert len(run.predict(folder)["label"]) == 36
     with pytest.raises(SettingError, match="Odd needs 'in_features'"):
-        shinso.train(folder, model="mine:Odd", settings=FAST, out=tmp_path / "odd", quiet=True)
+        shinso.train(folder, model="plain_net_of_a_user:Odd", settings=FAST, out=tmp_path / "odd", quiet=True)
