@@ -1,7 +1,8 @@
-"""What a user calls, from Python and from the command line: signatures and help, without torch.
+"""What a user calls to make and to judge models, from Python and from the command line, without torch.
 
 Each verb hands over to the module that does the work, which is imported on first use, so that `import shinso`
-and `shinso --help` stay instant. The command line is made from these signatures (`cli.py`).
+and `shinso --help` stay instant. The command line is made from these signatures (`cli.py`). The verbs that
+bring a model to its users stand in `shipping.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .handle import Data, Run, work
+from .handle import Data, Run, allowed_by, many, names_in, path_of, work
 
 
 def train(
@@ -64,7 +65,7 @@ def train(
     """
     return Run(
         work("verbs").train(
-            data, predict=_names(predict), given=None if given is None else _names(given),
+            data, predict=names_in(predict), given=None if given is None else names_in(given),
             types=dict(types or {}),
             settings=_settings(effort, minutes, seed, protect, _model(model, weights, tune, settings)),
             window=(past, ahead),
@@ -94,8 +95,8 @@ def predict(
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
     found: dict[str, list[Any]] = work("verbs").predict(
-        _path(run), data, coverage=coverage, abstain=abstain, fair=fair, out=out,
-        allow=(*_allow(run), *allow), quiet=quiet,
+        path_of(run), data, coverage=coverage, abstain=abstain, fair=fair, out=out,
+        allow=(*allowed_by(run), *allow), quiet=quiet,
     )  # fmt: skip
     return found
 
@@ -124,11 +125,11 @@ def evaluate(
     """
     measuring = work("measuring")
     wanted = measuring.Wanted(
-        by=_many(by), protect=protect, positive=positive, require=_many(require), fair=fair, folds=folds,
+        by=many(by), protect=protect, positive=positive, require=many(require), fair=fair, folds=folds,
         curve=curve,
     )  # fmt: skip
     found: dict[str, Any] = measuring.evaluate(
-        _path(run), data, wanted, out=out, allow=(*_allow(run), *allow), quiet=quiet
+        path_of(run), data, wanted, out=out, allow=(*allowed_by(run), *allow), quiet=quiet
     )
     return found
 
@@ -147,7 +148,7 @@ def mitigate(
         quiet: Say nothing on stderr.
     """
     found: dict[str, Any] = work("measuring").mitigate(
-        _path(run), protect, goal, allow=(*_allow(run), *allow), quiet=quiet
+        path_of(run), protect, goal, allow=(*allowed_by(run), *allow), quiet=quiet
     )
     return found
 
@@ -169,8 +170,8 @@ def explain(
         quiet: Say nothing on stderr.
     """
     found: dict[str, Any] = work("verbs").explain(
-        _path(run), data, method=method, rows=rows, column=column, out=out, allow=(*_allow(run), *allow),
-        quiet=quiet,
+        path_of(run), data, method=method, rows=rows, column=column, out=out,
+        allow=(*allowed_by(run), *allow), quiet=quiet,
     )  # fmt: skip
     return found
 
@@ -192,9 +193,9 @@ def doctor(
         quiet: Say nothing on stderr.
     """
     found: dict[str, Any] = work("verbs").doctor(
-        source.path if isinstance(source, Run) else source, _names(predict),
-        None if given is None else _names(given), dict(settings or {}), data,
-        (*_allow(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
+        source.path if isinstance(source, Run) else source, names_in(predict),
+        None if given is None else names_in(given), dict(settings or {}), data,
+        (*allowed_by(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
     )  # fmt: skip
     return found
 
@@ -215,12 +216,12 @@ def robustness(
         quiet: Say nothing on stderr.
     """
     found: dict[str, Any] = work("verbs").robustness(
-        _path(run),
+        path_of(run),
         data,
-        against=_names(against),
+        against=names_in(against),
         rows=rows,
         out=out,
-        allow=(*_allow(run), *allow),
+        allow=(*allowed_by(run), *allow),
         quiet=quiet,
     )
     return found
@@ -233,7 +234,7 @@ def report(run: Run | str | Path, *, out: str | Path | None = None) -> Path:
         run: Run directory.
         out: File to write; report.html in the run by default.
     """
-    return Path(work("verbs").report(_path(run), out=out))
+    return Path(work("verbs").report(path_of(run), out=out))
 
 
 def compare(a: Run | str | Path, b: Run | str | Path, *, tried: int | None = None) -> dict[str, Any]:
@@ -244,7 +245,7 @@ def compare(a: Run | str | Path, b: Run | str | Path, *, tried: int | None = Non
         b: Run directory.
         tried: Runs that were tried in all; those on the same data beside b are counted when left out.
     """
-    found: dict[str, Any] = work("comparison").compare(_path(a), _path(b), tried)
+    found: dict[str, Any] = work("comparison").compare(path_of(a), path_of(b), tried)
     return found
 
 
@@ -270,8 +271,8 @@ def audit(
         quiet: Say nothing on stderr.
     """
     found: dict[str, Any] = work("auditing").audit_data(
-        data, predict=_names(predict), given=None if given is None else _names(given), test=test,
-        types=dict(types or {}), settings=dict(settings or {}), only=_names(only), fix=fix, report=report,
+        data, predict=names_in(predict), given=None if given is None else names_in(given), test=test,
+        types=dict(types or {}), settings=dict(settings or {}), only=names_in(only), fix=fix, report=report,
         out=out, quiet=quiet,
     )  # fmt: skip
     return found
@@ -339,29 +340,11 @@ def find_rate(
         The rates and smoothed losses, the rate to set, and the one where the loss was least.
     """
     found: dict[str, Any] = work("verbs").find_rate(
-        data, predict=_names(predict), given=None if given is None else _names(given),
+        data, predict=names_in(predict), given=None if given is None else names_in(given),
         types=dict(types or {}), settings=_settings("balanced", None, seed, None, settings), steps=steps,
         quiet=quiet,
     )  # fmt: skip
     return found
-
-
-def _path(run: Run | str | Path) -> Path:
-    return run.path if isinstance(run, Run) else Path(run)
-
-
-def _allow(run: Run | str | Path) -> tuple[str, ...]:
-    return run.allow if isinstance(run, Run) else ()
-
-
-def _many(values: str | Sequence[str]) -> tuple[str, ...]:
-    return (values,) if isinstance(values, str) else tuple(values)
-
-
-def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    if names is None:
-        return ()
-    return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names)
 
 
 def _model(

@@ -75,3 +75,29 @@ class Run:
 def work(module: str) -> Any:
     """A module of shinso, imported on first use."""
     return import_module(f"shinso.{module}")
+
+
+def path_of(run: Run | str | Path) -> Path:
+    """Where a run is that may be given as a path."""
+    return run.path if isinstance(run, Run) else Path(run)
+
+
+def allowed_by(run: Run | str | Path) -> tuple[str, ...]:
+    """The modules of the user's own that a run was opened with."""
+    return run.allow if isinstance(run, Run) else ()
+
+
+def many(values: str | Sequence[str]) -> tuple[str, ...]:
+    """One or several, as a tuple."""
+    return (values,) if isinstance(values, str) else tuple(values)
+
+
+def names_in(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names with commas between them, or a sequence of them.
+
+    >>> names_in("height, width")
+    ('height', 'width')
+    """
+    if names is None:
+        return ()
+    return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names)
