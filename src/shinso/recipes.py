@@ -186,6 +186,26 @@ BY_TUNING: dict[str, Settings] = {
     "head": {"train.learning_rate": 3e-3, "train.batch_size": 64, "train.epochs": 20},
     "lora": {"train.learning_rate": 1e-3, "train.layer_decay": 1.0},
 }
+# A head that attends to the tokens of several layers learns by heart in more passes than these.
+READOUT: Settings = {"train.learning_rate": 1e-3, "train.batch_size": 64, "model.pooling": "attention"}
+
+
+def tuning(config: RunConfig, schema: Schema, facts: Facts) -> Settings:
+    """What the way of tuning changes."""
+    if not config.model.weights:
+        return {}
+    found = BY_TUNING.get(config.train.tune or "", {})
+    pools = config.model.pooling != "mean" and not any(c.kind in BY_OUTPUT for c in schema.predict)
+    if config.train.tune != "head" or not pools or not attends(config.model):
+        return found
+    return {**found, **READOUT, "train.epochs": _epochs(facts.rows, 32_000, 3, 20)}
+
+
+def attends(model: ModelConfig) -> bool:
+    """Whether a network can give what attention to its last layers reads."""
+    known = FAMOUS.get(model.name or "")
+    return known is not None and "pooling" in known.settings
+
 
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
@@ -223,8 +243,7 @@ def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
     facts = replace(facts, effort=config.effort)
     chosen = {**REST, **_recipe(schema)(facts), **named(config.model, schema, facts)}
-    if config.model.weights:
-        chosen.update(BY_TUNING.get(config.train.tune or "", {}))
+    chosen.update(tuning(config, schema, facts))
     chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import SettingError
+from ..features import Features
+from ..layers.attentionpool import AttentionPool
 
 Rename = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # a published state dict to our names
 
@@ -23,6 +25,7 @@ class Encoder(nn.Module, ABC):
     rates: ClassVar[dict[str, float]] = {}  # parameter-name prefix -> multiplier of the learning rate
     channels: tuple[int, ...] = ()  # of the maps, fine to coarse; () for `ResidualNet`'s
     attended: bool = False  # True where heads attend to the tokens instead of pooling them
+    readout: AttentionPool | None = None  # what learns behind a resting backbone, from its `states`
 
     def __init__(self, column: Any, options: ModelConfig) -> None:
         super().__init__()
@@ -30,6 +33,10 @@ class Encoder(nn.Module, ABC):
     def published(self) -> Published | None:
         """The part that published weights fit; None where there are none."""
         return None
+
+    def states(self, column: Tensor) -> Features:
+        """What `readout` reads; only encoders that have one give it."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
