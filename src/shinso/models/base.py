@@ -25,10 +25,10 @@ class Encoder(nn.Module, ABC):
     rates: ClassVar[dict[str, float]] = {}  # parameter-name prefix -> multiplier of the learning rate
     channels: tuple[int, ...] = ()  # of the maps, fine to coarse; () for `ResidualNet`'s
     attended: bool = False  # True where heads attend to the tokens instead of pooling them
-    readout: AttentionPool | None = None  # what learns behind a resting backbone, from its `states`
 
     def __init__(self, column: Any, options: ModelConfig) -> None:
         super().__init__()
+        self.readout: AttentionPool | None = None  # what learns behind a resting backbone, from its `states`
 
     def published(self) -> Published | None:
         """The part that published weights fit; None where there are none."""
