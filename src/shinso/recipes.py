@@ -10,6 +10,7 @@ from typing import Any
 
 from .config import ModelConfig, RunConfig
 from .models import FAMOUS
+from .models.hub import from_hub
 from .schema import Schema
 
 VERSION = 2  # recorded in the run as balanced@2; raised when a recipe changes
@@ -204,7 +205,15 @@ def tuning(config: RunConfig, schema: Schema, facts: Facts) -> Settings:
 def attends(model: ModelConfig) -> bool:
     """Whether a network can give what attention to its last layers reads."""
     known = FAMOUS.get(model.name or "")
-    return known is not None and "pooling" in known.settings
+    return "pooling" in known.settings if known else (model.name or "").startswith("hf:")
+
+
+def from_hubs(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
+    """What a network of timm or transformers changes where it begins with its weights."""
+    if not (model.weights and from_hub(model.name or "")):
+        return {}
+    reads_text = any(column.kind == "text" for column in schema.given)
+    return {"model.dropout": None, **(tuned_text if reads_text else tuned)(facts)}
 
 
 # What a setting is when the recipe of the inputs says nothing about it.
@@ -226,7 +235,7 @@ def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
     """What a famous network changes; its own sizes stay open, for other readers beside it have theirs."""
     known = FAMOUS.get(model.name or "")
     if known is None:
-        return {}
+        return from_hubs(model, schema, facts)
     open_sizes: Settings = {"model.width": None, "model.depth": None, "model.dropout": None}
     if any(column.kind in BY_OUTPUT for column in schema.predict):
         return open_sizes
