@@ -169,7 +169,7 @@ def tuned_text(facts: Facts) -> Settings:
     """A reader of texts, from published weights."""
     return {
         "train.optimizer": "adamw", "train.learning_rate": 1e-4, "train.weight_decay": 0.01,
-        "train.layer_decay": 0.9, "train.batch_size": 32, "train.epochs": _epochs(facts.rows, 20_000, 3, 10),
+        "train.layer_decay": 0.9, "train.batch_size": 32, "train.epochs": _epochs(facts.rows, 25_000, 3, 10),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
     }  # fmt: skip
 
@@ -187,8 +187,8 @@ BY_TUNING: dict[str, Settings] = {
     "head": {"train.learning_rate": 3e-3, "train.batch_size": 64, "train.epochs": 20},
     "lora": {"train.learning_rate": 1e-3, "train.layer_decay": 1.0},
 }
-# A head that attends to the tokens of several layers learns by heart in more passes than these.
-READOUT: Settings = {"train.learning_rate": 1e-3, "train.batch_size": 64, "model.pooling": "attention"}
+# What learns alone behind a resting reader of texts, by attention to its last layers.
+READOUT: Settings = {"train.learning_rate": 1e-3, "train.batch_size": 64}
 
 
 def tuning(config: RunConfig, schema: Schema, facts: Facts) -> Settings:
@@ -197,9 +197,11 @@ def tuning(config: RunConfig, schema: Schema, facts: Facts) -> Settings:
         return {}
     found = BY_TUNING.get(config.train.tune or "", {})
     pools = config.model.pooling != "mean" and not any(c.kind in BY_OUTPUT for c in schema.predict)
-    if config.train.tune != "head" or not pools or not attends(config.model):
+    if not pools or not attends(config.model):
         return found
-    return {**found, **READOUT, "train.epochs": _epochs(facts.rows, 32_000, 3, 20)}
+    if config.train.tune == "head":
+        found = {**found, **READOUT, "train.epochs": _epochs(facts.rows, 32_000, 3, 20)}
+    return {**found, "model.pooling": "attention"}
 
 
 def attends(model: ModelConfig) -> bool:

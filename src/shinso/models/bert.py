@@ -35,6 +35,7 @@ from ..errors import SettingError
 from ..features import Features
 from ..layers.attentionpool import AttentionPool
 from ..layers.masked import Missed
+from ..layers.selfattention import seen
 from .base import Encoder, Known, Published
 from .spelling import Spelling, spells
 
@@ -95,7 +96,7 @@ class SelfAttention(nn.Module):
     def forward(self, x_BND: Tensor, mask_B11N: Tensor) -> Tensor:
         parts = (layer(x_BND) for layer in (self.query, self.key, self.value))
         query, key, value = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts)
-        seen_BHNC = F.scaled_dot_product_attention(query, key, value, mask_B11N)
+        seen_BHNC = seen(query, key, value, mask_B11N, training=self.training)
         return seen_BHNC.transpose(1, 2).flatten(2)
 
 
