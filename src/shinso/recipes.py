@@ -171,6 +171,7 @@ def tuned_text(facts: Facts) -> Settings:
         "train.optimizer": "adamw", "train.learning_rate": 1e-4, "train.weight_decay": 0.01,
         "train.layer_decay": 0.9, "train.batch_size": 32, "train.epochs": _epochs(facts.rows, 25_000, 3, 10),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+        "train.keep": "last",  # the log loss rises before the accuracy falls, and is mended by calibration
     }  # fmt: skip
 
 
@@ -255,7 +256,7 @@ def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     facts = replace(facts, effort=config.effort)
     chosen = {**REST, **_recipe(schema)(facts), **named(config.model, schema, facts)}
     chosen.update(tuning(config, schema, facts))
-    chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
+    chosen.setdefault("train.keep", "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last")
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))
     values = config.model_dump()
