@@ -145,11 +145,12 @@ def complete(job: Job) -> RunDirectory:
         keeper = RunKeeper(
             job.run, job.console, advance, deadline=job.deadline, reserve=lambda: reserve(job, keeper)
         )
-        with keeper.catching_signals():
+        with keeper.at_work():
             fitted = fit_network(job, network, keeper, tuning)
     tuning.finish()
     job.seconds["train"] = keeper.seconds()
     job.seconds["checkpoints"] = keeper.saving
+    fitted = replace(fitted, checkpoints=keeper.saves)
     progress = fitted.progress
     job.console.say(
         f"Trained {progress.step:,} steps in {clock(job.seconds['train'])}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,17 @@ DRAWS: frozenset[Any] = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.berno
 
 
 class Undrawn(TorchFunctionMode):
-    """Inside the block weights stay as they were allocated: for networks whose weights are loaded next."""
+    """Inside the block drawn weights are 0: for networks whose weights are loaded next.
+
+    Not left as they were allocated: `nn.init.trunc_normal_` draws again until the values are within bounds.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in DRAWS:
-            return args[0] if args else kwargs["tensor"]
+            tensor: Tensor = args[0] if args else kwargs["tensor"]
+            if tensor.device.type != "meta":
+                tensor.detach().zero_()
+            return tensor
         return func(*args, **(kwargs or {}))
 
 
@@ -29,9 +35,20 @@ class Outline(Undrawn):
     imports its compiler (1.5 s); what they would give is not there anyway.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.device = torch.device("meta")
+
+    def __enter__(self) -> Self:
+        self.device.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *why: Any) -> None:
+        super().__exit__(*why)
+        self.device.__exit__(*why)
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.__setitem__:
             return None
         found = torch.empty if func in (torch.randn, torch.rand) else func
-        with torch.device("meta"):
-            return super().__torch_function__(found, types, args, kwargs)
+        return super().__torch_function__(found, types, args, kwargs)
