@@ -29,6 +29,7 @@ from shinso.layers.lora import add_adapters, matrices, merge_adapters
 from shinso.models import encoder_for
 from shinso.models.bert import Bert, BertSizes
 from shinso.network import Network
+from shinso.run import RunDirectory
 from shinso.schema import Schema
 from shinso.transfer import layer_rates, tune, units
 
@@ -319,23 +320,24 @@ def test_minilm_through_train(minilm: Path, tmp_path: Path) -> None:
 
 
 def test_states_computed_once_are_those_of_the_network(minilm: Path, tmp_path: Path) -> None:
-    """A head that learned from kept states answers, in front of the network itself, as it did in training."""
+    """A head that learned from kept states answers behind the network itself as it did in training."""
     texts = ["good", "a bad film", "so very good a film that it is good again", "bad bad bad"] * 12
     data = {
         "review": [f"{text} {i % 5}" for i, text in enumerate(texts)],
         "verdict": ["y", "n", "y", "n"] * 12,
     }
     run = shinso.train(
-        data, predict="verdict", model="minilm", weights=minilm / "model.safetensors", tune="head", quiet=True,
+        data, predict="verdict", model="minilm", weights=minilm / "model.safetensors", tune="head",
+        quiet=True,
         types={"review": "text"}, out=tmp_path / "run",
         settings={"train.threads": 1, "train.epochs": 2, "train.precision": "fp32", "train.keep": "last"},
     )  # fmt: skip
-    assert run.config.model.pooling == "attention"
+    assert RunDirectory(tmp_path / "run").config.model.pooling == "attention"
     encoder = next(iter(run.network.encoders.values()))
     assert isinstance(encoder.readout, AttentionPool) and encoder.width == encoder.readout.width
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
-    told = run.evaluation["outputs"]["verdict"]["metrics"]["accuracy"]["value"]
-    assert last["validation"]["verdict"]["accuracy"] == pytest.approx(told)
+    found = run.evaluation["outputs"]["verdict"]["metrics"]["accuracy"]["value"]
+    assert last["validation"]["verdict"]["accuracy"] == pytest.approx(found)
 
 
 def test_attention_pools_what_is_real_only() -> None:
