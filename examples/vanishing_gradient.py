@@ -25,7 +25,7 @@ def reach(cell: str, steps: int, hidden: int) -> list[float]:
         network = Recurrent(cell, 16, hidden)  # type: ignore[arg-type]
         with torch.no_grad():
             if cell == "lstm":  # a forget gate that begins open (Gers et al. 2000; Jozefowicz et al. 2015)
-                network.layers.bias_ih_l0[hidden : 2 * hidden] = 3.0
+                network.layers.get_parameter("bias_ih_l0")[hidden : 2 * hidden] = 3.0
         x = torch.randn(8, steps, 16, requires_grad=True)
         network(x, torch.full((8,), steps))[:, -1].sum().backward()
     assert x.grad is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
@@ -17,7 +16,7 @@ WIDTH, HEIGHT, FOLDS = 640, 300, 4
 
 
 def wave(x: Tensor) -> Tensor:
-    """A sawtooth of 2 ** FOLDS / 2 teeth, which FOLDS layers of two units make (Telgarsky 2016, 1602.04485)."""
+    """A sawtooth of 2 ** FOLDS / 2 teeth, which FOLDS layers of two units make (Telgarsky 2016)."""
     for _ in range(FOLDS):
         x = 1 - (2 * x - 1).abs()
     return x
@@ -54,13 +53,12 @@ def main(*, tiny: bool = False) -> dict[str, float]:
         curves[name], _, weights = fits[0]
         errors[name] = sum(error for _, error, _ in fits) / len(fits)
         print(f"{name}: {weights} weights, mean squared error {errors[name]:.4f} ({len(fits)} trainings)")
-    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    pen = ImageDraw.Draw(picture)
+    pen = ImageDraw.Draw(picture := Image.new("RGB", (WIDTH, HEIGHT), "white"))
     for k, (name, curve) in enumerate(curves.items()):
         line = [(WIDTH * i / 511, HEIGHT - 40 - (HEIGHT - 80) * y) for i, y in enumerate(curve.tolist())]
         pen.line(line, fill=COLOURS[name], width=2)
         pen.text((20 + 90 * k, 8), name, fill=COLOURS[name])
-    picture.save(Path("wide_and_deep.png"))
+    picture.save("wide_and_deep.png")
     return errors
 
 
