@@ -166,6 +166,8 @@ def verdicts() -> dict[str, list[str]]:
 def test_a_text_network_of_transformers(tune: str, tmp_path: Path) -> None:
     theirs = saved_bert(tmp_path / "model")
     settings = FAST | {"train.learning_rate": 1e-7, "data.split": "8:2:0"}
+    if tune == "all":
+        settings["model.pooling"] = "mean"
     run = shinso.train(
         verdicts(), predict="verdict", model=f"hf:{tmp_path / 'model'}", tune=tune,
         types={"text": "text"}, out=tmp_path / "run", settings=settings,
