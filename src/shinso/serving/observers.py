@@ -49,9 +49,9 @@ class Router(Protocol):
     """Chooses who answers. Called for each request on the server's loop: it must not wait for anything."""
 
     def choose(self, name: str | None, version: str | None, headers: Mapping[str, str]) -> Route:
-        """The route of a request; `name` and `version` are what its address asks for, None where it is silent.
+        """The route of a request; `name` and `version` are what its address asks for, or None.
 
-        `headers` have lower-case names; `x-shinso-key` holds who is served, so that they stay with one model.
+        `headers` have lower-case names; `x-shinso-key` says who is served, so that they stay with one model.
         """
 
 
@@ -71,18 +71,19 @@ class Watchers:
 
     def __init__(self, observers: Sequence[Observer], most: int = 10_000) -> None:
         self.observers, self.most = tuple(observers), most
-        self.waiting = self.dropped = self.failed = 0
+        self.dropped = self.failed = 0
         self.last_failure = ""
+        self._given = self._done = 0  # each is written by one thread only
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="observers")
 
     def seen(self, found: Seen) -> None:
         """Queue one request; never waits."""
         for observer in self.observers:
-            if self.waiting >= self.most:
+            if self._given - self._done >= self.most:
                 self.dropped += 1
                 continue
-            self.waiting += 1
-            self._thread.submit(observer.seen, found).add_done_callback(self._done)
+            self._given += 1
+            self._thread.submit(self._tell, observer, found).add_done_callback(self._note)
 
     def close(self) -> None:
         """Hand over what is queued, then close the observers."""
@@ -90,8 +91,13 @@ class Watchers:
         for observer in self.observers:
             observer.close()
 
-    def _done(self, told: Future[None]) -> None:
-        self.waiting -= 1
+    def _tell(self, observer: Observer, found: Seen) -> None:
+        try:
+            observer.seen(found)
+        finally:
+            self._done += 1
+
+    def _note(self, told: Future[None]) -> None:
         error = told.exception()
         if error is not None:
             self.failed += 1

@@ -30,7 +30,7 @@ class Servable(Protocol):
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """What was written beside it; `golden` may hold rows with the answers that it gave when it was made."""
+        """What was written beside it; `golden` may hold rows and the answers that they had."""
 
     def encode(self, rows: Columns) -> Arrays:
         """Raw columns to arrays with a row each; `DataError` names the column."""
