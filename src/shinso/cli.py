@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import api
+from . import api, shipping
 from .errors import ShinsoError, did_you_mean
 from .handle import Run, work
 from .memory import keep_freed_memory
@@ -32,6 +32,10 @@ VERBS: dict[str, Callable[..., Any]] = {
     "report": api.report,
     "compare": api.compare,
     "audit": api.audit,
+    "monitor": shipping.monitor,
+    "label": shipping.label,
+    "promote": shipping.promote,
+    "rollback": shipping.rollback,
     "samples": api.samples,
     "models": api.models,
     "settings": api.settings,

@@ -45,6 +45,10 @@ class Run:
         """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
         return work("api").robustness(self, data, against=against)
 
+    def monitor(self, *, log: str | Path | None = None, since: str | None = None) -> dict[str, Any]:
+        """What was served beside what was trained on; see `shinso.monitor`."""
+        return work("shipping").monitor(self, log=log, since=since)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return work("api").report(self)

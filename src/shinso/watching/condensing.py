@@ -57,7 +57,9 @@ def privacy(wanted: str | Sequence[str], names: Sequence[str], key: Path | None 
             raise SettingError(f"There is no column {name!r} to keep private. {did_you_mean(name, names)}")
         by_way[way].add(name)
     if by_way["hash"] and key is None:
-        raise SettingError("Hashed columns need a place for their key. Name a local log, or drop the columns.")
+        raise SettingError(
+            "Hashed columns need a place for their key. Name a local log, or drop the columns."
+        )
     found = read_key(key) if by_way["hash"] and key is not None else b""
     return Privacy(frozenset(by_way["hash"]), frozenset(by_way["drop"]), found)
 
@@ -89,7 +91,7 @@ def condensed_row(columns: Sequence[Column], row: Mapping[str, Value], private: 
     }
 
 
-def condensed(column: Column, value: Value, private: Privacy = Privacy()) -> Any:  # noqa: B008
+def condensed(column: Column, value: Value, private: Privacy = Privacy()) -> Any:
     """What is kept of one value, as JSON: None where it is missing, `UNREADABLE` where it cannot be read."""
     try:
         if is_missing(value):

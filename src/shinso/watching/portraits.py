@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +59,9 @@ def _image(column: Column, value: Value) -> Floats:
     pixels_HWC = np.asarray(column.encode(value), np.float32) / 255
     grey_HW = pixels_HWC.mean(2)
     dark, light = np.quantile(grey_HW, (0.05, 0.95))
-    edges = [np.abs(np.diff(grey_HW, axis=axis)).mean() if grey_HW.shape[axis] > 1 else 0.0 for axis in (0, 1)]
+    edges = [
+        np.abs(np.diff(grey_HW, axis=axis)).mean() if grey_HW.shape[axis] > 1 else 0.0 for axis in (0, 1)
+    ]
     colour = np.abs(pixels_HWC - grey_HW[..., None]).mean()
     rows = np.array_split(grey_HW, GRID, axis=0)
     cells = [cell.mean() if cell.size else 0.0 for row in rows for cell in np.array_split(row, GRID, axis=1)]
@@ -87,7 +88,9 @@ def _text(column: Column, value: Value) -> Floats:
         return np.array([*facts, *[0.0] * GRAMS], np.float64)
     grams = codes[:-2] << np.uint64(16) | codes[1:-1] << np.uint64(8) | codes[2:]
     classes = (grams * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(59)
-    return np.array([*facts, *np.bincount(classes.astype(np.int64), minlength=GRAMS) / len(grams)], np.float64)
+    return np.array(
+        [*facts, *np.bincount(classes.astype(np.int64), minlength=GRAMS) / len(grams)], np.float64
+    )
 
 
 def sound(column: Column) -> Portrait:
@@ -114,7 +117,8 @@ def series(column: Column) -> Portrait:
     variables = min(MOST_VARIABLES, int(column.to_dict().get("variables", 1)))
     facts = ("mean", "deviation", "lowest", "highest", "movement")
     return Portrait(
-        ("length", "gaps", *(f"{fact} of variable {i + 1}" for i in range(variables) for fact in facts)), _series
+        ("length", "gaps", *(f"{fact} of variable {i + 1}" for i in range(variables) for fact in facts)),
+        _series,
     )
 
 

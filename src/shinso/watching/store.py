@@ -135,11 +135,30 @@ class Store:
     def labelled(self, since: float) -> Iterator[tuple[Entry, dict[str, Any]]]:
         """Rows with what was true of them, in the order in which that became known: as tests over time need."""
         names = ", ".join(f"requests.{name}" for name in COLUMNS)
-        query = f"SELECT {names}, labels.field, labels.value FROM labels JOIN requests ON requests.id = labels.id"
+        query = (
+            f"SELECT {names}, labels.field, labels.value FROM labels JOIN requests ON requests.id = labels.id"
+        )
         for row in self._rows(f"{query} WHERE requests.time >= ? ORDER BY labels.number", since):
             named = dict(zip(COLUMNS, row, strict=False))
             named["inputs"], named["answers"] = json.loads(named["inputs"]), json.loads(named["answers"])
             yield Entry(**named), {row[-2]: json.loads(row[-1])}
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Store what the log is about, as its last writer says."""
+        mark = self.dialect.mark
+        put = f"INSERT INTO meta VALUES ({mark}, {mark}) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value"
+        with self._guard(), self._transaction() as cursor:
+            cursor.executemany(put, [(f"fact {name}", _json(value)) for name, value in facts.items()])
+
+    def facts(self) -> dict[str, Any]:
+        """What `describe` stored."""
+        rows = self._rows("SELECT name, value FROM meta")
+        return {name[5:]: json.loads(value) for name, value in rows if name.startswith("fact ")}
+
+    def arms(self, since: float, until: float) -> list[tuple[str, str, str]]:
+        """The models, versions and routes that answered."""
+        query = "SELECT DISTINCT model, version, route FROM requests WHERE time >= ? AND time < ?"
+        return sorted((str(a), str(b), str(c)) for a, b, c in self._rows(query, since, until))
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that rows have."""

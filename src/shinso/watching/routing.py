@@ -1,0 +1,126 @@
+"""Which version answers a request: by a share of the keys, always the same one for the same key."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import RunError, SettingError
+from ..serving.observers import Route
+from .deployment import Candidate, Deployment, read_deployment
+from .log import share_of
+
+KEY = "x-shinso-key"
+LOOK = 0.5  # seconds between two looks at deployment.json
+
+
+class SplitRouter:
+    """Several versions side by side, or shadows beside the first.
+
+    Who is served stays with one version as long as shares only move: each key has a fixed place in [0, 1), and
+    the last versions take theirs from its end. A request without a key is sent anywhere.
+
+    >>> router = SplitRouter(["a", "b"], [0.9, 0.1])
+    >>> router.choose(None, None, {"x-shinso-key": "anna"}) == router.choose(None, None, {"x-shinso-key": "anna"})
+    True
+    """
+
+    def __init__(
+        self, names: Sequence[str], shares: Sequence[float], shadows: Sequence[str] = (), salt: str = "split"
+    ) -> None:
+        if len(names) != len(shares) or not names or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise SettingError(f"Each of {len(names)} versions takes a share; received {list(shares)}.")
+        self.names, self.shares, self.salt = tuple(names), tuple(shares), salt
+        self.shadows = tuple((name, None) for name in shadows)
+
+    def choose(self, name: str | None, version: str | None, headers: Mapping[str, str]) -> Route:
+        """What was asked for by name; else the version in whose share the key lies."""
+        key = headers.get(KEY)
+        if name is not None:
+            return Route(name, version, key=key)
+        return Route(self.arm(key), None, self.shadows, key)
+
+    def arm(self, key: str | None) -> str:
+        """The version of a key."""
+        place, end = share_of(key or secrets.token_hex(8), self.salt), 0.0
+        for name, share in zip(self.names, self.shares, strict=True):
+            end += share
+            if place < end:
+                return name
+        return self.names[-1]
+
+
+class DeploymentRouter:
+    """As `deployment.json` says, which is looked at again when it changes; what is not loaded yet does not answer."""
+
+    def __init__(self, folder: Path, loaded: Collection[str], first: str) -> None:
+        self.folder, self.loaded, self.first = folder, loaded, first
+        self.problem = ""  # why the file was not followed
+        self._looked = -1e9
+        self._stamp: tuple[int, int] | None = None
+        self._router = SplitRouter([first], [1.0])
+
+    def choose(self, name: str | None, version: str | None, headers: Mapping[str, str]) -> Route:
+        """See `SplitRouter.choose`."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK:
+            self._looked = now
+            self.look()
+        return self._router.choose(name, version, headers)
+
+    def look(self) -> None:
+        """Follow the file, where it has changed and names what is loaded."""
+        try:
+            found = (self.folder / "deployment.json").stat()
+            stamp = (found.st_mtime_ns, found.st_ino)
+            state = read_deployment(self.folder) if stamp != self._stamp else None
+        except (OSError, RunError) as error:
+            self.problem = str(error)
+            return
+        if state is None:
+            return
+        missing = [n for n in _named(state) if n not in self.loaded]
+        self.problem = f"not loaded: {', '.join(missing)}" if missing else ""
+        if state.live not in self.loaded:
+            return  # looked at again until it is loaded
+        self._stamp = stamp if not missing else None
+        self._router = router_of(state, self.loaded)
+
+
+def router_of(state: Deployment, loaded: Collection[str]) -> SplitRouter:
+    """The router that a deployment stands for."""
+    candidate = state.candidate if state.candidate and state.candidate.version in loaded else None
+    if candidate is None:
+        return SplitRouter([state.live], [1.0])
+    if candidate.shadow:
+        return SplitRouter([state.live], [1.0], [candidate.version])
+    return SplitRouter([state.live, candidate.version], [1 - candidate.share, candidate.share])
+
+
+def split_router(names: Sequence[str], split: str | None, *, shadow: bool) -> SplitRouter:
+    """From the flags of `serve`: `--split 90:10`, or `--shadow` for all but the first.
+
+    >>> split_router(["a", "b"], "90:10", shadow=False).shares
+    (0.9, 0.1)
+    """
+    if shadow:
+        if split is not None:
+            raise SettingError("Give --split or --shadow: a shadow answers along with all requests.")
+        return SplitRouter(names[:1], [1.0], names[1:])
+    parts = (split or "1").split(":")
+    try:
+        weights = [float(part) for part in parts]
+    except ValueError:
+        weights = []
+    if len(weights) != len(names) or not all(w >= 0 for w in weights) or not 0 < sum(weights) < 1e9:
+        raise SettingError(
+            f"--split gives each of the {len(names)} versions its share, as in 90:10; received {split!r}."
+        )
+    return SplitRouter(names, [weight / sum(weights) for weight in weights])
+
+
+def _named(state: Deployment) -> list[str]:
+    candidate: Candidate | None = state.candidate
+    return [state.live, *([candidate.version] if candidate else [])]
