@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from itertools import count
 
 import numpy as np
@@ -19,7 +20,7 @@ def main(place: str, life: str) -> None:
     log = RequestLog(place, Schema((BUYS,), (BUYS,)))
     for group in count():
         ids = [f"{life}-{group}-{i}" for i in range(20)]
-        rows = [Entry(id, 0.0, "m", "1", "answer", 200, 0.0, {"buys": "no"}, {}) for id in ids]
+        rows = [Entry(id, time.time(), "m", "1", "answer", 200, 0.0, {"buys": "no"}, {}) for id in ids]
         if log.wait(log.append(rows)):
             print(*ids, flush=True)
 

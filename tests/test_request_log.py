@@ -1,4 +1,4 @@
-"""The request log: what is acknowledged is on the disk, what is private is not in it, and it stays bounded."""
+"""The request log: what is acknowledged is on the disk, what is private is not, and it stays bounded."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ AGE = Number(name="age").fit(np.arange(20.0, 60.0))
 TOWN = Category(name="town").fit(np.array(["Kyoto", "Nara"] * 20, object))
 NOTE = Text(name="note").fit(np.array(["a house in the north", "a flat by the sea"] * 20, object))
 BUYS = Category(name="buys").fit(np.array(["no", "yes"] * 20, object))
+NOW = time.time()
 SCHEMA = Schema((AGE, TOWN, NOTE), (BUYS,))
 
 
-def entry(id: str, at: float = 0.0, **changes: Any) -> Entry:
+def entry(id: str, at: float = NOW, **changes: Any) -> Entry:
     values = {"model": "m", "version": "1", "route": "answer", "status": 200, "seconds": 0.01,
               "inputs": {"age": 30.0}, "answers": {"buys": {"answer": "no"}}}  # fmt: skip
     return Entry(id, at, **(values | changes))
@@ -66,7 +67,7 @@ def test_an_observer_keeps_rows_that_the_server_tells_of(tmp_path: Path) -> None
     watchers = Watchers([log])
     watchers.seen(seen("a", key="anna"))
     watchers.seen(seen("b", {"age": ["40", None, "x"], "town": ["Nara", "Oslo", ""], "note": ["", "n", None]},
-                       answers={"buys": ["no", "no", "yes"], "buys: no": [0.9, 0.8, 0.1], "buys: yes": [0.1, 0.2, 0.9]}))  # fmt: skip
+                       answers={"buys": ["no", "no", "yes"]}))  # fmt: skip
     watchers.seen(seen("c", {}, answers={}, status=400))
     watchers.close()
     found = {e.id: e for e in stored(tmp_path / "log.db")}
@@ -82,7 +83,7 @@ def test_an_observer_keeps_rows_that_the_server_tells_of(tmp_path: Path) -> None
 
 def test_wait_is_true_only_for_what_another_connection_can_read(tmp_path: Path) -> None:
     log = RequestLog(tmp_path / "log.db", SCHEMA)
-    ticket = log.append([entry(f"r{i}", float(i)) for i in range(5000)])
+    ticket = log.append([entry(f"r{i}", NOW + i) for i in range(5000)])
     assert log.wait(ticket)
     assert len(stored(tmp_path / "log.db")) == 5000
     assert log.facts() == {"written": 5000, "dropped": 0, "lost": 0, "waiting": 0}
@@ -135,7 +136,8 @@ def test_kill_9_loses_no_acknowledged_row(tmp_path: Path) -> None:
 def killed_writer(place: Path, life: int) -> set[str]:
     """Ids that a process said were on the disk before it was killed in the middle of its work."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "log_writer.py"), str(place), str(life)], stdout=subprocess.PIPE, text=True,
+        [sys.executable, str(HERE / "log_writer.py"), str(place), str(life)],
+        stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(HERE.parent / "src")},
     )  # fmt: skip
     assert process.stdout is not None
@@ -171,7 +173,7 @@ def test_several_processes_and_threads_write_one_log(tmp_path: Path) -> None:
 def test_private_columns_are_hashed_with_a_key_or_left_out(tmp_path: Path) -> None:
     place = tmp_path / "log.db"
     log = RequestLog(place, SCHEMA, LogOptions(private="town=hash, note=drop"))
-    assert log.wait(log.append(log.entries(seen(), 0.0)))
+    assert log.wait(log.append(log.entries(seen(), NOW)))
     log.close()
     (kept,) = stored(place)
     assert set(kept.inputs) == {"age", "town"} and set(kept.inputs["town"]) == {"hash"}
@@ -255,7 +257,7 @@ def test_strange_strings_are_stored_as_they_are(tmp_path: Path) -> None:
     bad = "x'); DROP TABLE requests; --\n\x1b[31m\x00\ud800 深層"
     store = Store(tmp_path / "log.db", create=True)
     store.add([entry(bad.replace("\x00", "").replace("\ud800", ""), inputs={"town": bad})])
-    (kept,) = store.entries(0, 1)
+    (kept,) = store.entries(0, 1e12)
     assert kept.inputs["town"] == bad and store.count() == 1
     store.close()
 
@@ -272,7 +274,8 @@ def test_portraits_are_small_and_move_with_the_picture() -> None:
 
 
 def test_the_log_needs_no_torch_and_no_scipy() -> None:
-    code = "import sys, shinso.watching.log; print([m for m in ('torch', 'scipy', 'pyarrow') if m in sys.modules])"
+    heavy = "('torch', 'scipy', 'pyarrow')"
+    code = f"import sys, shinso.watching.log; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -43,8 +43,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "label", "mitigate", "models", "monitor",
-    "predict", "promote", "report", "robustness", "rollback", "samples", "settings", "train",
+    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "label", "mitigate", "models",
+    "monitor", "predict", "promote", "report", "robustness", "rollback", "samples", "settings", "train",
 ]  # fmt: skip
 
 

@@ -10,9 +10,6 @@ from .markup import Content, Html, breakable, details, figure, h, section, table
 from .page import brand, head, part
 from .words import count, duration, number, percent
 
-NAMES = {
-    "values": "values", "missing": "missing", "answers": "answers", "sureness": "sureness", "quality": "quality",
-}  # fmt: skip
 LINES = ("validation", "train")
 MOST_DAYS = 60  # of the map
 CELL, NAME, TOP = 16.0, 150.0, 8.0
@@ -52,7 +49,7 @@ def _verdict(found: Mapping[str, Any]) -> Html:
     for alarm in alarms[:12]:
         parts.append(_alarm(alarm))
     if len(alarms) > 12:
-        rows = [[a["day"], a["column"], NAMES[a["check"]], a["what"], percent(a["effect"]), _p(a["p"])]
+        rows = [[a["day"], a["column"], a["check"], a["what"], percent(a["effect"]), _p(a["p"])]
                 for a in alarms[12:]]  # fmt: skip
         heading = ["day", "column", "check", "what", "rows that moved", "p"]
         parts.append(details(f"{len(alarms) - 12} more", table(heading, rows, caption="Further alarms.")))
@@ -65,7 +62,7 @@ def _alarm(alarm: Mapping[str, Any]) -> Html:
         facts.append(f"PSI {number(alarm['psi'], 3)}")
     if alarm["live"] is not None:
         facts.append(f"{number(alarm['live'])} where training had {number(alarm['training'])}")
-    kind = h("span", {"class": "severity severe"}, NAMES[alarm["check"]])
+    kind = h("span", {"class": "severity severe"}, alarm["check"])
     line = h("p", None, kind, " ", h("strong", None, alarm["column"]), h("small", None, f" {alarm['day']}"))
     return h("article", {"class": "finding"}, line, h("p", None, f"{alarm['what']}. {'; '.join(facts)}."))
 
@@ -81,7 +78,7 @@ def _days(found: Mapping[str, Any]) -> Html | None:
     drawn: list[Content] = []
     for row, (column, check) in enumerate(keys):
         y = TOP + row * CELL
-        label = f"{column}: {NAMES[check]}"
+        label = f"{column}: {check}"
         shown = label if len(label) <= 24 else label[:23] + "…"
         drawn.append(h("text", {"class": "end", "x": NAME - 6, "y": y + CELL - 4}, shown))
         for place, day in enumerate(days):
@@ -103,7 +100,7 @@ def _days(found: Mapping[str, Any]) -> Html | None:
 
 
 def _square(one: Mapping[str, Any], x: float, y: float, cell: float) -> Html:
-    tip = (f"{one['day']} {one['column']}: {NAMES[one['check']]}\n{one['what']}\n"
+    tip = (f"{one['day']} {one['column']}: {one['check']}\n{one['what']}\n"
            f"{percent(one['effect'])} of the rows moved, p = {_p(one['p'])}")  # fmt: skip
     shade = 1.0 if one["alarm"] else 0.08 + 0.7 * min(1.0, one["effect"] * 2)
     box = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{cell - 1.5:.1f}", "height": f"{CELL - 1.5:.1f}"}
@@ -123,7 +120,7 @@ def _columns(found: Mapping[str, Any]) -> Html | None:
         return None
     rows = [
         [
-            name, found["columns"].get(name, ""), NAMES[kind], percent(one["effect"]),
+            name, found["columns"].get(name, ""), kind, percent(one["effect"]),
             "" if one["psi"] is None else number(one["psi"], 3),
             "" if one["live"] is None else number(one["live"]),
             "" if one["training"] is None else number(one["training"]), _p(one["p"]), one["what"],
@@ -183,8 +180,8 @@ def _experiments(found: Mapping[str, Any]) -> Html | None:
     ]  # fmt: skip
     heading = ["version", "beside", "how", "difference", "interval", "labelled rows", "verdict"]
     note = (
-        "The intervals hold at every moment at once: you may look as often as you like and stop when it is decided "
-        "(empirical Bernstein confidence sequences, Waudby-Smith and Ramdas, 2024)."
+        "The intervals hold at every moment at once: you may look as often as you like and stop when it is "
+        "decided (empirical Bernstein confidence sequences, Waudby-Smith and Ramdas, 2024)."
     )
     shown = table(heading, rows, numeric=(3, 4, 5), caption="Versions that answered the same stream.")
     return section("experiments", "Versions side by side", shown, h("p", {"class": "note"}, note))
@@ -220,10 +217,11 @@ def _service(found: Mapping[str, Any]) -> Html | None:
 def _how(found: Mapping[str, Any]) -> Html:
     text = (
         f"Each day is compared with a sample of the training rows: numbers by Kolmogorov and Smirnov's test, "
-        f"classes by chi-square and by Fisher's exact test of each, texts, pictures and sounds by the maximum "
-        f"mean discrepancy of a few figures about each. Holm's correction runs over {count(found['hypotheses'])} "
-        f"hypotheses, those of {found['days_held']} days: where nothing moves, all of these days stay quiet with "
-        f"{percent0(1 - found['level'])}. An alarm also needs 2% of the rows to have moved."
+        f"classes by chi-square and by Fisher's exact test of each, texts, pictures and sounds by the "
+        f"maximum mean discrepancy of a few figures about each. Holm's correction runs over "
+        f"{count(found['hypotheses'])} hypotheses, those of {found['days_held']} days: where nothing "
+        f"moves, all of these days stay quiet with {percent0(1 - found['level'])}. An alarm also needs 2% of "
+        f"the rows to have moved."
     )
     return section("how", "How this is measured", h("p", {"class": "note"}, text))
 

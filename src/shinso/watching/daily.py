@@ -60,7 +60,7 @@ class Check:
 def checks(
     day: Day, schema: Any, reference: Mapping[str, Any], private: Privacy, level: float, mine: Any
 ) -> Iterator[Check]:
-    """All that is tested of a day. `mine` says whose answers are judged; `level` is that of the smallest p."""
+    """All that is tested of a day. `mine` says whose answers are judged; `level` is for the smallest p."""
     answered = day.answered
     if len(answered) < LEAST_ROWS:
         return
@@ -212,9 +212,9 @@ def _classes(
 ) -> Found:
     """Labels against labels; those that training never saw are a class of their own.
 
-    Training rows cannot have a label that training never saw. What stands for it are rows whose label no other
-    training row has (Good, 1953). Where many are so, labels of up to 10 rows are one class, since how often such
-    labels stood in training says more about chance than about them.
+    Training rows cannot have a label that training never saw. What stands for it are rows whose label no
+    other training row has (Good, 1953). Where many are so, labels of up to 10 rows are one class, since how
+    often such labels stood in training says more about chance than about them.
     """
     sizes = np.array([*column.counts, 0] if column.counts else [0] * (len(column.labels) + 1))
     unseen = len(column.labels)
@@ -224,11 +224,11 @@ def _classes(
         merged[(sizes > 0) & (sizes <= RARE)] = unseen + 1
     then = merged.copy()
     then[sizes == 1] = unseen
-    sides = [
+    now_C, then_C = (
         np.bincount(to[_places(column, values, hashes)], minlength=unseen + 2)
         for to, values in ((merged, live), (then, training))
-    ]
-    return drift.of_classes(*sides, (*column.labels, "labels that training never saw", "rare labels"))
+    )
+    return drift.of_classes(now_C, then_C, (*column.labels, "labels that training never saw", "rare labels"))
 
 
 def _places(column: Category, values: Iterable[Any], hashes: Mapping[str, int]) -> NDArray[np.int64]:

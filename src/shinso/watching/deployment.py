@@ -1,7 +1,7 @@
-"""Who answers: a small file beside the runs, `deployment.json`, that promote and rollback write and servers read.
+"""Who answers: a small file beside the runs, `deployment.json`, which promote writes and servers read.
 
-It is replaced as a whole (written beside, fsync, rename), under a lock, so that a server sees the old state or the
-new one, and of two people who promote at once one waits for the other.
+It is replaced as a whole (written beside, fsync, rename), under a lock, so that a server sees the old state
+or the new one, and of two people who promote at once one waits for the other.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _live(state: Deployment | None, name: str) -> Deployment:
 
 
 def _must_fit(live: Path, schema: Schema, path: Path) -> None:
-    """Clients go on as before: the new version reads the columns that they send, and answers what they read."""
+    """Clients go on as before: the new version reads what they send, and answers what they read."""
     if not live.is_dir():
         return
     old = usable(live)
@@ -158,8 +158,8 @@ def _must_fit(live: Path, schema: Schema, path: Path) -> None:
         if changed:
             shown = ", ".join(f"{n!r} ({k})" for n, k in changed[:6])
             raise RunError(
-                f"{path.name} {word} other columns than {live.name}, which is live: {shown}. Clients that send "
-                f"rows for the one would break. If they are ready for it, add --force."
+                f"{path.name} {word} other columns than {live.name}, which is live: {shown}. Clients that "
+                f"send rows for the one would break. If they are ready for it, add --force."
             )
 
 

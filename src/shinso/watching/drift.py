@@ -1,7 +1,7 @@
 """Has something moved? Tests of two samples, and the correction for having made many of them.
 
-n = rows of a day, m = rows of the reference, D = features, P = permutations. Every test gives the probability of
-a difference as large under no change (p), and an effect: at least that share of the rows has moved, 0 to 1.
+n = rows of a day, m = rows of the reference, D = features, P = permutations. Every test gives the probability
+of a difference as large under no change (p), and an effect, 0 to 1: at least that share of the rows moved.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def psi(live_C: Counts, reference_C: Counts) -> float:
 
 
 def of_classes(live_C: Counts, reference_C: Counts, names: Sequence[str]) -> Found:
-    """Pearson's chi-square (1900) over classes of 5 expected rows or more, and Fisher's exact test of each class.
+    """Pearson's chi-square (1900) over classes of 5 expected rows or more, and Fisher's test of each class.
 
     The first sees many small changes, the second one class that is gone or new; p is twice the smaller one.
     """

@@ -68,14 +68,15 @@ def _compared(
     pairs = [id for id in shadow if id in first]
     if pairs:
         difference = np.array([shadow[id] - first[id] for id in pairs], np.float64)
-        result, rows, how = sequences.of_pairs(difference), [len(pairs)] * 2, "shadow, the same rows"
+        result, how = sequences.of_pairs(difference), "shadow, the same rows"
+        counted = [len(pairs)] * 2
     else:
         result = sequences.of_difference(np.array([*first.values()]), np.array([*second.values()]))
-        rows, how = [len(first), len(second)], "split"
+        counted, how = [len(first), len(second)], "split"
     measure = "accuracy" if column.kind == "category" else "closeness, 0 to 1"
     names = [" ".join(filter(None, model)) for model in (*sorted(own)[:1], other)]
     return {"column": column.name, "first": names[0], "second": names[1], "how": how, "measure": measure,
-            "rows": rows, **result}  # fmt: skip
+            "rows": counted, **result}  # fmt: skip
 
 
 def _scale(column: Column, reference: Mapping[str, Any]) -> float | None:

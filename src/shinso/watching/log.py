@@ -1,8 +1,8 @@
 """The request log: rows come in from the server, a thread of its own writes them in groups.
 
-A group of rows is one transaction, so that the cost of the disk is shared by all that came while the one before
-was written (group commit). `append` never waits; `wait` gives True once a row is on the disk, and only then is it
-acknowledged. Where the disk cannot follow, rows are dropped and counted, and answers go on.
+A group of rows is one transaction, so that the cost of the disk is shared by all that came while the one
+before was written (group commit). `append` never waits; `wait` gives True once a row is on the disk, and only
+then is it acknowledged. Where the disk cannot follow, rows are dropped and counted, and answers go on.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class RequestLog:
             return range(first, self._accepted)
 
     def wait(self, ticket: range, seconds: float | None = 30.0) -> bool:
-        """True once all rows of a ticket are on the disk; False where one was dropped, lost, or not in time."""
+        """True once all rows of a ticket are on the disk; False where one was dropped, lost or late."""
         with self._ready:
             if not ticket or not self._ready.wait_for(lambda: self._done >= ticket.stop, seconds):
                 return False
@@ -242,7 +242,8 @@ def labels_of(predict: Sequence[Column], told: Mapping[str, Any], private: Priva
     unknown = [name for name in told if name not in known]
     if unknown or not told:
         raise DataError(
-            f"A label is given by predicted column ({', '.join(map(repr, known))}); received {sorted(told)[:5]}."
+            f"A label is given by predicted column ({', '.join(map(repr, known))}); "
+            f"received {sorted(told)[:5]}."
         )
     found = condensed_row(tuple(known.values()), told, private)
     for name, value in found.items():

@@ -1,8 +1,8 @@
 """The verb `monitor`: what was served since, beside what the model was trained on. Without torch.
 
-Each day in UTC is compared with the reference, column by column. Holm's correction runs over all checks of at
-least 20 days, those to come among them: so that of every 20 quiet days all stay quiet, with 95%, also when one
-looks on each of them.
+Each day in UTC is compared with the reference, column by column. Holm's correction runs over all checks of
+at least 20 days, those to come among them: so that of every 20 quiet days all stay quiet, with 95%, also when
+one looks on each of them.
 """
 
 from __future__ import annotations
@@ -125,13 +125,14 @@ def moment(text: str | None, now: float, otherwise: float) -> float:
         found = datetime.datetime.fromisoformat(text.strip())
     except ValueError:
         raise SettingError(
-            f"{text!r} is no time. Give a date as in 2026-11-21, a date and time, or a span back as in 7d or 12h."
+            f"{text!r} is no time. Give a date as in 2026-11-21, a date and time, or a span back, "
+            f"as in 7d or 12h."
         ) from None
     return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def whose(watched: Watched, store: Store, since: float, until: float) -> Any:
-    """Which answers are those of this model: by its name or version, or all where one model alone was served."""
+    """Which answers are those of this model: by its name or version; all where one model alone was served."""
     name = watched.path.resolve().name
     arms = store.arms(since, until)
     own = {arm for arm in arms if name in arm[:2]} or set(arms)
@@ -217,7 +218,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     untested = sum(not day["tested"] for day in days)
     yield f"{result['rows']:,} rows on {len(days)} days, {days[0]['day']} to {days[-1]['day']}"
     if untested:
-        yield f"{untested} of these days have fewer than {daily.LEAST_ROWS} rows, which are too few to compare"
+        yield f"{untested} of these days have fewer than {daily.LEAST_ROWS} rows, too few to compare"
     for alarm in result["alarms"]:
         yield f"! {alarm['day']} {alarm['column']!r}: {sentence(alarm)}"
     if not result["alarms"]:
@@ -248,7 +249,8 @@ def quality_sentence(found: Mapping[str, Any]) -> str:
     """Accuracy where labels exist."""
     ends = "" if found["low"] is None else f" ({found['low']:.4g} to {found['high']:.4g})"
     test = "" if found["on_test"] is None else f", {found['on_test']:.4g} on the test rows"
-    return f"{found['metric'].replace('_', ' ')} {found['value']:.4g}{ends} on {found['rows']:,} labelled rows{test}"
+    name = found["metric"].replace("_", " ")
+    return f"{name} {found['value']:.4g}{ends} on {found['rows']:,} labelled rows{test}"
 
 
 def experiment_sentence(one: Mapping[str, Any]) -> str:
@@ -257,8 +259,9 @@ def experiment_sentence(one: Mapping[str, Any]) -> str:
         return f"{one['second']} beside {one['first']} ({one['how']}): no labelled rows yet"
     verdicts = {"better": "is better", "worse": "is worse", "open": "is not told apart yet"}
     return (
-        f"{one['second']} {verdicts[one['verdict']]} beside {one['first']} ({one['how']}): {one['value']:+.4f} "
-        f"in {one['measure']} ({one['low']:+.4f} to {one['high']:+.4f}, at every moment), "
+        f"{one['second']} {verdicts[one['verdict']]} beside {one['first']} ({one['how']}): "
+        f"{one['value']:+.4f} in {one['measure']} "
+        f"({one['low']:+.4f} to {one['high']:+.4f}, at every moment), "
         f"{one['rows'][0]:,} and {one['rows'][1]:,} labelled rows"
     )
 

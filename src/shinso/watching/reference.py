@@ -1,7 +1,7 @@
-"""What training rows looked like: a small sample by column, kept in the run for the monitor to compare with.
+"""What training rows looked like: a small sample by column, kept in the run for the monitor.
 
-Each column's sample is in an order of its own, so that no row can be put together from it. Of a column that is
-private nothing is kept but how often it was missing.
+Each column's sample is in an order of its own, so that no row can be put together from it. Of a column that
+is private nothing is kept but how often it was missing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def reference(
 
 
 def condensed_sample(column: Column, values: Values, most: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Rows looked at, how many of them were missing or could not be read, and the others in a random order."""
+    """Rows looked at, how many of them were missing or unreadable, and the others in a random order."""
     chosen = rng.permutation(len(values))[:most]
     kept = [condensed(column, values[i]) for i in chosen.tolist()]
     present = [value for value in kept if value is not None and value != UNREADABLE]
@@ -77,8 +77,8 @@ def read_reference(folder: Path) -> dict[str, Any]:
     """The reference of a run; none is a `RunError` that says how to make one."""
     if not (folder / NAME).is_file():
         raise RunError(
-            f"{folder} keeps no reference to compare with, as runs of older releases do. Make it from the data "
-            f"that the run was trained on: shinso monitor {folder} --reference DATA."
+            f"{folder} keeps no reference to compare with, as runs of older releases do. Make it from the "
+            f"data that the run was trained on: shinso monitor {folder} --reference DATA."
         )
     found = read_json(folder / NAME)
     if (

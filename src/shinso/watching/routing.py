@@ -19,11 +19,11 @@ LOOK = 0.5  # seconds between two looks at deployment.json
 class SplitRouter:
     """Several versions side by side, or shadows beside the first.
 
-    Who is served stays with one version as long as shares only move: each key has a fixed place in [0, 1), and
-    the last versions take theirs from its end. A request without a key is sent anywhere.
+    Who is served stays with one version as long as shares stay: each key has a fixed place in [0, 1), and
+    the last version takes its share from the end. A request without a key is sent anywhere.
 
     >>> router = SplitRouter(["a", "b"], [0.9, 0.1])
-    >>> router.choose(None, None, {"x-shinso-key": "anna"}) == router.choose(None, None, {"x-shinso-key": "anna"})
+    >>> router.arm("anna") == router.arm("anna")
     True
     """
 
@@ -53,7 +53,7 @@ class SplitRouter:
 
 
 class DeploymentRouter:
-    """As `deployment.json` says, which is looked at again when it changes; what is not loaded yet does not answer."""
+    """As `deployment.json` says, which is read again when it changes; what is not loaded does not answer."""
 
     def __init__(self, folder: Path, loaded: Collection[str], first: str) -> None:
         self.folder, self.loaded, self.first = folder, loaded, first

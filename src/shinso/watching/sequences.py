@@ -1,6 +1,6 @@
 """Intervals that hold at every moment at once: one may look after every row, and stop when one likes.
 
-t = rows so far, n = all rows. The empirical Bernstein confidence sequence with predictable weights, of theorem 2
+t = rows so far, n = all rows. The empirical Bernstein confidence sequence with predictable weights, theorem 2
 of Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2024).
 """
 
@@ -53,17 +53,15 @@ def of_mean(values_n: Floats, level: float = LEVEL) -> Sequence:
 
 
 def of_difference(first: Floats, second: Floats, level: float = LEVEL) -> dict[str, Any]:
-    """The mean of the second of two groups less that of the first, both of values in [0, 1]; now, by all rows.
+    """The mean of the second of two groups less that of the first, both of values in [0, 1].
 
     Each group has its own sequence at half the level, so the groups may grow in any order and proportion.
     """
     parts = [of_mean(values, level / 2) for values in (first, second)]
     ends = [(p.low_n[-1], p.high_n[-1], p.mean_n[-1]) if len(p.mean_n) else (0.0, 1.0, None) for p in parts]
     (low_a, high_a, mean_a), (low_b, high_b, mean_b) = ends
-    known = mean_a is not None and mean_b is not None
-    return _said(
-        float(mean_b - mean_a) if known else None, float(low_b - high_a), float(high_b - low_a), level
-    )
+    value = None if mean_a is None or mean_b is None else float(mean_b - mean_a)
+    return _said(value, float(low_b - high_a), float(high_b - low_a), level)
 
 
 def of_pairs(difference_n: Floats, level: float = LEVEL) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Where requests are kept: a SQLite file in WAL mode, or PostgreSQL by its URL, behind the same SQL.
 
-What `add` has returned from is on the disk: a transaction with an fsync, so that neither kill -9 nor a power cut
-takes it back. Everything that is stored goes in as a parameter; nothing that a client sent becomes SQL.
+What `add` has returned from is on the disk: a transaction with an fsync, so that neither kill -9 nor a power
+cut takes it back. Everything that is stored goes in as a parameter; nothing that a client sent becomes SQL.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Store:
             raise
 
     def add(self, entries: Sequence[Entry], labels: Sequence[Label] = ()) -> None:
-        """Store all of it or nothing. It is on the disk when this returns; a row that is there already stays."""
+        """Store all of it or nothing, on the disk when this returns; a row that is there already stays."""
         marks = ", ".join([self.dialect.mark] * len(COLUMNS))
         insert = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
         put = f"INSERT INTO labels (id, time, field, value) VALUES ({', '.join([self.dialect.mark] * 4)})"
@@ -133,7 +133,7 @@ class Store:
         return found
 
     def labelled(self, since: float) -> Iterator[tuple[Entry, dict[str, Any]]]:
-        """Rows with what was true of them, in the order in which that became known: as tests over time need."""
+        """Rows with what was true of them, in the order in which that became known."""
         names = ", ".join(f"requests.{name}" for name in COLUMNS)
         query = (
             f"SELECT {names}, labels.field, labels.value FROM labels JOIN requests ON requests.id = labels.id"
@@ -146,7 +146,10 @@ class Store:
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Store what the log is about, as its last writer says."""
         mark = self.dialect.mark
-        put = f"INSERT INTO meta VALUES ({mark}, {mark}) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value"
+        put = (
+            f"INSERT INTO meta VALUES ({mark}, {mark}) "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+        )
         with self._guard(), self._transaction() as cursor:
             cursor.executemany(put, [(f"fact {name}", _json(value)) for name, value in facts.items()])
 
@@ -186,7 +189,8 @@ class Store:
             rows = self.count()
             keep = int(rows * 0.9 * limits.size / size)
             ((at,),) = self._rows(
-                "SELECT COALESCE(MIN(number), 0) FROM (SELECT number FROM requests ORDER BY number DESC LIMIT ?) x",
+                "SELECT COALESCE(MIN(number), 0) FROM "
+                "(SELECT number FROM requests ORDER BY number DESC LIMIT ?) x",
                 max(1, keep),
             )
             bound = max(bound, int(at) - 1)

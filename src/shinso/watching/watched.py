@@ -1,4 +1,4 @@
-"""A run or an export as the monitor sees it: its columns, and what training rows looked like. Without torch."""
+"""A run or an export as the monitor sees it: its columns, and what training rows looked like. No torch."""
 
 from __future__ import annotations
 
