@@ -41,19 +41,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     (),  # every other module: the verbs and what they are made of
     ("handle",),
-    ("api",),
+    ("api", "shipping"),
     ("cli", "__main__", "__init__"),
 )
 VERBS = len(LAYERS) - 4
 TORCH_FROM = 3
 
 # Above torch, and instant without it.
-NO_TORCH = ("api.py", "handle.py", "cli.py", "__init__.py", "__main__.py")
+NO_TORCH = ("api.py", "shipping.py", "handle.py", "cli.py", "__init__.py", "__main__.py")
 
 # Optional extras, which alone may be imported inside a function.
 EXTRAS = {
     "optuna", "captum", "onnx", "onnxruntime", "onnxscript", "polars", "pandas", "tqdm", "rich", "timm",
-    "transformers",
+    "transformers", "uvloop", "grpc",
 }  # fmt: skip
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.save", "yaml.load"}

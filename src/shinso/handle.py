@@ -45,6 +45,10 @@ class Run:
         """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
         return work("api").robustness(self, data, against=against)
 
+    def serve(self, *, port: int = 8000, grpc_port: int | None = None) -> None:
+        """Answer over HTTP (and gRPC) until it is stopped; see `shinso.serve`."""
+        work("shipping").serve(self, port=port, grpc_port=grpc_port)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return work("api").report(self)

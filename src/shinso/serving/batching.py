@@ -1,8 +1,8 @@
 """Requests that arrive together are answered together. No delay where nothing waits.
 
-A batch is what came while the batch before was computed: alone on an idle server, many under load, so the delay
-follows the load without a setting. Batches that are known to be short are computed on the server's own loop,
-where they cost no change of thread; long ones, and rows with large files, in threads.
+A batch is what came while the batch before was computed: alone on an idle server, many under load, so the
+delay follows the load without a setting. Batches that are known to be short are computed on the server's own
+loop, where they cost no change of thread; long ones, and rows with large files, in threads.
 """
 
 from __future__ import annotations
@@ -63,7 +63,13 @@ class Batcher:
     """Collects the requests of one model, bounded, and answers them in batches."""
 
     def __init__(
-        self, model: Servable, pool: ThreadPoolExecutor, *, most: int = 64, queue: int = 512, retry: float = 1.0
+        self,
+        model: Servable,
+        pool: ThreadPoolExecutor,
+        *,
+        most: int = 64,
+        queue: int = 512,
+        retry: float = 1.0,
     ) -> None:
         self.model, self.pool, self.most, self.queue, self.retry = model, pool, most, queue, retry
         self.waiting = 0  # rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ class Asked:
 
     way: str  # predict, infer, grpc
     id: str
-    arrived: float
+    arrived: float  # by time.perf_counter, since the loop's clock is coarse
     until: float  # on the loop's clock
     headers: Mapping[str, str]
     gone: Callable[[], bool]
@@ -72,9 +73,16 @@ class Engine:
         finally:
             timer.cancel()
 
+    async def explained(self, asked: Asked, rows: dict[str, list[Any]]) -> list[dict[str, Any]]:
+        """Why the rows are answered as they are, where the model can say."""
+        raise Refusal(
+            "not_explained", "An export gives no explanations.",
+            "Serve the run itself, or use `shinso explain RUN rows.csv`.", field="explain",
+        )  # fmt: skip
+
     def settled(self, asked: Asked, table: Table | None, trouble: Trouble | None) -> None:
         """Count, log and show a request that was answered or refused."""
-        seconds = asyncio.get_running_loop().time() - asked.arrived
+        seconds = time.perf_counter() - asked.arrived
         name, version = (asked.served.name, asked.served.version) if asked.served else ("", "")
         code = "ok" if trouble is None else trouble.code
         self.meters.count(asked.way, name, version, code, seconds)
@@ -89,9 +97,7 @@ class Engine:
         assert asked.served is not None and asked.rows is not None and asked.route is not None
         served, key = asked.served, asked.route.key
         self.watchers.seen(
-            Seen(
-                asked.id, served.name, served.version, asked.rows, table, seconds, status, "answer", key
-            )
+            Seen(asked.id, served.name, served.version, asked.rows, table, seconds, status, "answer", key)
         )
         for name, version in asked.route.shadows:
             with Fence() as fence:
@@ -112,7 +118,9 @@ class Engine:
             error, seconds = answered.exception(), loop.time() - started
             table = {} if error is not None else answered.result()
             status = 200 if error is None else 500
-            self.meters.count("shadow", served.name, served.version, "ok" if error is None else "internal", seconds)
+            self.meters.count(
+                "shadow", served.name, served.version, "ok" if error is None else "internal", seconds
+            )
             self.watchers.seen(
                 Seen(asked.id, served.name, served.version, rows, table, seconds, status, "shadow", key)
             )
@@ -128,10 +136,11 @@ class Engine:
             self.log.failed(asked_id, error)
         return refusal.trouble
 
-    def until(self, arrived: float, milliseconds: str | None) -> float:
+    def until(self, milliseconds: str | None) -> float:
         """When the answer is too late, on the loop's clock."""
+        now = asyncio.get_running_loop().time()
         if milliseconds is None:
-            return arrived + self.options.deadline
+            return now + self.options.deadline
         try:
             wanted = float(milliseconds)
         except ValueError:
@@ -141,7 +150,7 @@ class Engine:
                 "bad_request", f"X-Deadline-Ms is {milliseconds[:40]!r}.", "Give milliseconds, as in 250.",
                 field="X-Deadline-Ms",
             )  # fmt: skip
-        return arrived + wanted / 1000
+        return now + wanted / 1000
 
 
 def coverage_of(text: str | None) -> float | None:
@@ -162,11 +171,12 @@ def coverage_of(text: str | None) -> float | None:
 
 def is_heavy(rows: Mapping[str, Any], form: Form) -> bool:
     """Whether a value of the rows is a large file."""
-    return any(len(value) > LARGE for name in form.files for value in rows[name] if isinstance(value, str | bytes))
+    return any(
+        len(value) > LARGE for name in form.files for value in rows[name] if isinstance(value, str | bytes)
+    )
 
 
 def expire(done: asyncio.Future[Table]) -> None:
     """The deadline of a request passed."""
     if not done.done():
         done.set_exception(expired())
-

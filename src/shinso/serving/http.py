@@ -1,4 +1,4 @@
-"""Requests and answers over ASGI: little more than the messages themselves, for this is done for every row."""
+"""Requests and answers over ASGI: little more than the messages, for this is done for every row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Request:
     scope: Mapping[str, Any]
     receive: Receive
     id: str = ""
-    arrived: float = 0.0  # on the loop's clock
+    arrived: float = 0.0  # by time.perf_counter
     fully_read: bool = False
 
     @property
@@ -156,7 +156,7 @@ def read_json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(
-            "bad_json", f"The body is no JSON: {error}.", "Send an object, as in {\"age\": 39}."
+            "bad_json", f"The body is no JSON: {error}.", 'Send an object, as in {"age": 39}.'
         ) from None
 
 

@@ -84,7 +84,9 @@ def _models(registry: Registry) -> Iterable[str]:
 
 
 def _watched(watchers: Watchers) -> Iterable[str]:
-    yield from _head("shinso_unwatched_total", "counter", "Requests that no observer was told of, or that failed.")
+    yield from _head(
+        "shinso_unwatched_total", "counter", "Requests that no observer was told of, or that failed."
+    )
     yield f'shinso_unwatched_total{{why="dropped"}} {watchers.dropped}'
     yield f'shinso_unwatched_total{{why="failed"}} {watchers.failed}'
 
@@ -94,9 +96,7 @@ def _head(name: str, kind: str, help: str) -> Iterable[str]:
     yield f"# TYPE {name} {kind}"
 
 
-def _labels(
-    way: str = "", model: str = "", version: str = "", code: str = "", le: str = ""
-) -> str:
+def _labels(way: str = "", model: str = "", version: str = "", code: str = "", le: str = "") -> str:
     """Labels in braces, escaped; names of models hold no special characters, but clients' words may."""
     given = {"way": way, "model": model, "version": version, "code": code, "le": le}
     inner = ",".join(f'{k}="{_escaped(v)}"' for k, v in given.items() if v)

@@ -106,7 +106,7 @@ def read_rows(request: Request, body: bytes, form: Form) -> dict[str, list[Any]]
     if kind == "multipart/form-data":
         return form.columns(multipart_rows(body, request.headers["content-type"], form))
     lone = form.lone_file
-    if lone is not None and kind.partition("/")[0] in ("image", "audio") or kind == "application/octet-stream":
+    if kind == "application/octet-stream" or (lone is not None and kind.startswith(("image/", "audio/"))):
         if lone is None:
             raise wrong_type(kind)
         return {lone: [body]}
@@ -141,7 +141,7 @@ def wrong_type(kind: str) -> Refusal:
 
 BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})"?', re.IGNORECASE)
 FIELD = re.compile(rb'(?:^|;)\s*name="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
-FILENAME = re.compile(rb'(?:^|;)\s*filename\*?=', re.IGNORECASE)
+FILENAME = re.compile(rb"(?:^|;)\s*filename\*?=", re.IGNORECASE)
 
 
 def multipart_rows(body: bytes, content_type: str, form: Form) -> list[dict[str, Any]]:

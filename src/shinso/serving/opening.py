@@ -6,15 +6,20 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import RunError, SettingError
+from ..exported import is_export, open_export
 from .servable import Servable
 
 
-def open_model(path: Path, name: str, allow: tuple[str, ...] = ()) -> Servable:
+def open_model(path: Path, *, allow: tuple[str, ...] = (), threads: int | None = None) -> Servable:
     """The model at `path`. torch is imported only where a run is served and not an export of it."""
     if not path.is_dir():
-        raise RunError(f"There is no run or export {path}. `shinso train` makes runs, `shinso export` exports.")
+        raise RunError(
+            f"There is no run or export {path}. `shinso train` makes runs, `shinso export` exports."
+        )
+    if is_export(path):
+        return open_export(path, threads=threads)
     if (path / "config.toml").exists():
-        found: Servable = import_module(".running", __package__).RunModel(path, name, allow)
+        found: Servable = import_module(".running", __package__).RunModel(path, allow)
         return found
     raise RunError(f"{path} is neither a run directory nor an export. `shinso export RUN` makes exports.")
 

@@ -74,8 +74,8 @@ class Refusal(Exception):
 class Fence:
     """Holds what is raised inside its block, so that one client's trouble stays its own.
 
-    A model may raise anything. This is the one place where any exception is held; it is kept in `error`, which
-    who uses the fence has to look at. Cancelling and leaving the program pass.
+    A model may raise anything. This is the one place where any exception is held; it is kept in `error`,
+    which who uses the fence has to look at. Cancelling and leaving the program pass.
     """
 
     error: Exception | None = None
@@ -101,7 +101,9 @@ def refusal_of(error: Exception, fields: Iterable[str] = ()) -> Refusal:
         field = next((name for name in fields if repr(name) in said), None)
         message, remedy = sentences(said)
         return Refusal("bad_value", message, remedy, field=field)
-    return Refusal("internal", "The server could not answer this request.", "Tell who runs it the request id.")
+    return Refusal(
+        "internal", "The server could not answer this request.", "Tell who runs it the request id."
+    )
 
 
 def sentences(text: str) -> tuple[str, str]:

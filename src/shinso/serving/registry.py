@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +22,16 @@ from .natural import Form
 from .refusals import Refusal, sentences
 from .servable import Servable
 
-Open = Callable[[Path, str], Servable]
+Open = Callable[[Path], Servable]
 KEPT = 3  # versions of a model that stay in memory
 WARM = (1, 2, 8)  # batch sizes that are computed before a version is used
-AGREE = 1e-3  # by how much a golden answer may differ
 
 
 @dataclass(eq=False)
 class Served:
     """One version of one model."""
 
+    name: str
     model: Servable
     batcher: Batcher
     path: Path
@@ -41,11 +41,6 @@ class Served:
 
     def __post_init__(self) -> None:
         self.form = Form(self.model.schema)
-
-    @property
-    def name(self) -> str:
-        """Of the model."""
-        return self.model.name
 
     @property
     def version(self) -> str:
@@ -68,19 +63,20 @@ class Registry:
     def __init__(self, open_model: Open, pool: ThreadPoolExecutor, *, most: int, queue: int) -> None:
         self.open, self.pool, self.most, self.queue = open_model, pool, most, queue
         self.models: dict[str, Versions] = {}
-        self.expected: dict[str, Path] = {}  # what has to be there before the server is ready
+        self.expected: tuple[tuple[str, Path], ...] = ()  # what has to be there before the server is ready
+        self.loaded = False
         self._loading = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
         """Whether everything that the server was started with can answer."""
-        return bool(self.models) and all(name in self.models for name in self.expected)
+        return self.loaded and bool(self.models)
 
     def get(self, name: str, version: str | None = None) -> Served:
         """The version that answers; raises `Refusal` where there is none."""
         versions = self.models.get(name)
         if versions is None:
-            if name in self.expected:
+            if name in dict(self.expected) and not self.loaded:
                 raise Refusal("not_ready", f"{name} is being loaded.", "Try again shortly.", retry_after=1)
             raise Refusal("unknown_model", f"There is no model {name!r}.", did_you_mean(name, self.models))
         found = versions.all.get(version or versions.live)
@@ -95,25 +91,33 @@ class Registry:
         """Every version of every model."""
         return [served for versions in self.models.values() for served in versions.all.values()]
 
+    async def load_expected(self) -> None:
+        """Everything that the server was started with; of several versions of one name the first is live."""
+        for name, path in self.expected:
+            await self.load(path, name, live=name not in self.models)
+        self.loaded = True
+
     async def load(self, path: Path, name: str, *, live: bool = True) -> Served:
         """Open, warm up and check a version; then it may answer. What fails is never given a request."""
         async with self._loading:
             loop = asyncio.get_running_loop()
             try:
-                model, keys = await loop.run_in_executor(None, self._prepared, path, name)
+                model, keys = await loop.run_in_executor(None, self._prepared, path)
             except ShinsoError as error:
                 message, remedy = sentences(str(error))
                 raise Refusal("model_refused", message, remedy) from error
-            served = Served(model, Batcher(model, self.pool, most=self.most, queue=self.queue), path, keys)
+            served = Served(
+                name, model, Batcher(model, self.pool, most=self.most, queue=self.queue), path, keys
+            )
             self._add(served, live=live)
             return served
 
-    def _prepared(self, path: Path, name: str) -> tuple[Servable, tuple[str, ...]]:
-        model = self.open(path, name)
+    def _prepared(self, path: Path) -> tuple[Servable, tuple[str, ...]]:
+        model = self.open(path)
         if not model.schema.given:
             raise SettingError(f"{path} predicts from nothing, so there is nothing to ask it. Serve another.")
         keys = warm_up(model, self.most)
-        check_golden(model)
+        model.check()
         return model, keys
 
     def _add(self, served: Served, *, live: bool) -> None:
@@ -172,30 +176,3 @@ def made_up(model: Servable, rows: int) -> dict[str, list[Any]]:
     """Rows that the columns' own example generators make."""
     rng = np.random.default_rng(0)
     return {c.name: list(c.examples(rng, rows)) for c in model.schema.given}
-
-
-def check_golden(model: Servable) -> None:
-    """Raise `ShinsoError` where a model does not answer as it did when it was made."""
-    golden = model.manifest.get("golden")
-    if not golden:
-        return
-    found = model.decode(model.forward(model.encode(golden["rows"])))
-    for name, expected in golden["answers"].items():
-        if not alike(found.get(name), expected):
-            raise ShinsoError(
-                f"{model.name} {model.version} answers {name!r} of its golden rows otherwise than when it was "
-                f"made: {str(found.get(name))[:80]}, not {str(expected)[:80]}. Export it again on this machine."
-            )
-
-
-def alike(found: Any, expected: Any) -> bool:
-    """Whether two answers agree, numbers to a thousandth of their size."""
-    if isinstance(expected, list | tuple):
-        same = isinstance(found, list | tuple) and len(found) == len(expected)
-        return same and all(alike(f, e) for f, e in zip(found, expected, strict=True))
-    if isinstance(expected, Mapping):
-        return isinstance(found, Mapping) and all(alike(found.get(k), v) for k, v in expected.items())
-    if isinstance(expected, float | int) and not isinstance(expected, bool):
-        number = isinstance(found, float | int) and not isinstance(found, bool)
-        return number and abs(found - expected) <= AGREE * max(1.0, abs(expected))
-    return bool(found == expected)

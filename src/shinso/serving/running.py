@@ -8,13 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from ..columns import Column
-from ..columns.base import object_array
+from ..answers import answers, covering, decoded
 from ..errors import RunError, SettingError
-from ..evaluation import PROBABILITIES, answers
+from ..exported import encoded
 from ..loop import to_tensors
 from ..plan import Plan, applied, autocast
 from ..randomness import private_randomness
@@ -29,7 +27,7 @@ class RunModel:
     (Batches of other sizes still add in another order: answers agree to about 1e-6.)
     """
 
-    def __init__(self, path: Path, name: str, allow: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: Path, allow: tuple[str, ...] = ()) -> None:
         self.run = RunDirectory(path, allow=allow)
         self.run.require_complete()
         if self.run.data["window"] is not None:
@@ -37,7 +35,6 @@ class RunModel:
                 f"{path} forecasts a table of readings, which the server does not take row by row yet. "
                 f"Use `shinso predict {path} readings.csv`."
             )
-        self.name = name
         self.network = self.run.network
         self.network.to(self.plan.device)
 
@@ -82,20 +79,9 @@ class RunModel:
         """The table that `shinso predict` gives."""
         calibration = self.run.calibration
         if coverage is not None:
-            calibration = {name: one.at(coverage) for name, one in calibration.items()}
-        raw = {c.name: raw_values(c, outputs[c.name]) for c in self.schema.predict}
+            calibration = covering(self.schema, calibration, coverage, abstain=False, of=str(self.run.path))
+        raw = {c.name: decoded(c, outputs[c.name]) for c in self.schema.predict}
         return answers(self.schema, raw, calibration, sets=coverage is not None)
 
-
-def encoded(column: Column, values: Any) -> Any:
-    """(B, ...) of one column; ragged ones are padded."""
-    found = column.encode_many(object_array(values))
-    return found if isinstance(found, np.ndarray) else column.collate(found)
-
-
-def raw_values(column: Column, outputs: Any) -> Any:
-    """What `evaluation.answers` takes: probabilities as they are, the rest decoded."""
-    if column.kind in PROBABILITIES:
-        return outputs
-    decoded = [column.decode(row) for row in outputs]
-    return np.asarray(decoded, np.float64) if column.kind == "number" else decoded
+    def check(self) -> None:
+        """Nothing to compare but the files with their digests, which was done when they were opened."""

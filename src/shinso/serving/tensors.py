@@ -1,7 +1,7 @@
 """Raw columns as tensors of the Open Inference Protocol, and back. n = rows, C = classes.
 
-Text, labels and dates are BYTES (UTF-8), files are BYTES (the file; base64 text in JSON), numbers are FP64 with
-NaN where missing, pictures may also be UINT8 (n, H, W) or (n, H, W, 3), series are FP64 (n, T) or (n, T, V).
+Text, labels and dates are BYTES (UTF-8), files are BYTES (the file; base64 text in JSON), numbers are FP64
+with NaN where missing, pictures may be UINT8 (n, H, W) or (n, H, W, 3), series are FP64 (n, T) or (n, T, V).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Tensor:
     datatype: str
     shape: tuple[int, ...]
     data: Array | list[bytes] | list[str]
+    labels: tuple[str, ...] = ()  # of the classes, where the last dimension is over them
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def output_tensors(output: Output, table: Mapping[str, list[Any]]) -> list[Tenso
     if output.shares:
         shares = np.array([table[key] for key in output.shares], np.float64).T
         name = f"{output.name}_probabilities"
-        found.append(Tensor(name, "FP64", (n, len(output.shares)), np.ascontiguousarray(shares)))
+        found.append(
+            Tensor(name, "FP64", (n, len(output.shares)), np.ascontiguousarray(shares), output.labels)
+        )
     if f"{output.name} low" in table:
         for end in ("low", "high"):
             ends = np.asarray(table[f"{output.name} {end}"], np.float64)
@@ -213,7 +216,8 @@ def from_bytes(name: str, datatype: str, shape: tuple[int, ...], data: bytes) ->
 
 def elements(name: str, data: bytes, count: int) -> list[bytes]:
     """The elements of a BYTES tensor."""
-    found, at = [], 0
+    found: list[bytes] = []
+    at = 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 4], "little")
         end = at + 4 + size
