@@ -28,6 +28,7 @@ from .api import (
 )
 from .errors import DataError, RunError, SettingError, ShinsoError
 from .handle import Run
+from .shipping import export
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models", "predict",
-    "report", "robustness", "samples", "settings", "train",
+    "audit", "compare", "doctor", "evaluate", "explain", "export", "find_rate", "mitigate", "models",
+    "predict", "report", "robustness", "samples", "settings", "train",
 ]  # fmt: skip
 
 

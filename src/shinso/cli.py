@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import api
+from . import api, shipping
 from .errors import ShinsoError, did_you_mean
 from .handle import Run, work
 from .memory import keep_freed_memory
@@ -37,6 +37,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "settings": api.settings,
     "machine": api.machine,
     "find-rate": api.find_rate,
+    "export": shipping.export,
 }
 EXAMPLES = """\
 examples:

@@ -45,6 +45,10 @@ class Run:
         """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
         return work("api").robustness(self, data, against=against)
 
+    def export(self, to: str = "onnx", *, data: Data = None, out: str | Path | None = None) -> Path:
+        """Write the run for programs without torch; see `shinso.export`."""
+        return work("shipping").export(self, to=to, data=data, out=out)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return work("api").report(self)
