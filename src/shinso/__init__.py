@@ -28,7 +28,7 @@ from .api import (
 )
 from .errors import DataError, RunError, SettingError, ShinsoError
 from .handle import Run
-from .shipping import serve
+from .shipping import export, serve
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ _NOUNS = {"Client": "client", "RunConfig": "config", "Schema": "schema", "Networ
 
 __all__ = [
     "Client", "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models", "predict",
-    "report", "robustness", "samples", "serve", "settings", "train",
+    "audit", "compare", "doctor", "evaluate", "explain", "export", "find_rate", "mitigate", "models",
+    "predict", "report", "robustness", "samples", "serve", "settings", "train",
 ]  # fmt: skip
 
 

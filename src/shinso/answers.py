@@ -121,7 +121,7 @@ def covering(
 
 
 def decoded(column: Column, outputs: Any) -> Any:
-    """What `answers` takes, from what a network gives of n rows: probabilities as they are, else raw values."""
+    """What `answers` takes, from what a network gives of n rows: probabilities, or raw values."""
     if column.kind in PROBABILITIES:
         return outputs
     return stacked(column, [column.decode(row) for row in outputs])

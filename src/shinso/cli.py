@@ -38,6 +38,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "settings": api.settings,
     "machine": api.machine,
     "find-rate": api.find_rate,
+    "export": shipping.export,
 }
 EXAMPLES = """\
 examples:

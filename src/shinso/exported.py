@@ -1,8 +1,8 @@
 """An exported model, opened and run without torch: raw columns in, answers out.
 
-B = rows. Encoding is the column code of training; the graph, run by onnxruntime, holds everything from encoded
-columns to calibrated probabilities; decoding is the code of `shinso predict`. Nothing in an export is ever
-executed but the graph, whose file is compared with its digest first.
+B = rows. Encoding is the column code of training; the graph, run by onnxruntime, holds everything from
+encoded columns to calibrated probabilities; decoding is the code of `shinso predict`. Nothing in an export is
+ever executed but the graph, whose file is compared with its digest first.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Export:
                 raise RunError(
                     f"{self.path} does not answer on this machine as it did when it was exported: "
                     f"{one['column']!r} differs by {worst}; the bound is {absolute:g} + {relative:g} of the "
-                    f"value. Export the run again here, or use the onnxruntime of {self.manifest['versions']}."
+                    f"value. Export the run again here, or install {self.manifest['versions']}."
                 )
 
     @cached_property
@@ -212,4 +212,6 @@ def session(graph: Path, threads: int | None = None) -> InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no class of its own for a graph that it cannot take
-        raise RunError(f"onnxruntime cannot run {graph}: {str(error)[:300]}. Export the run again.") from error
+        raise RunError(
+            f"onnxruntime cannot run {graph}: {str(error)[:300]}. Export the run again."
+        ) from error
