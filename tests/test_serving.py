@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("orjson", reason="the extra `serve` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
-from shinso.errors import RunError
 from served import Answer, Formula, ask, base64_of, once, png, row, server, together
+from shinso.errors import RunError
 from shinso.serving.observers import Route, Seen
 from shinso.serving.openapi import document
 from shinso.serving.refusals import CODES

@@ -1,4 +1,4 @@
-"""Ask a server of shinso: `shinso.Client(url).predict(rows)`. Neither torch nor the model is needed for it."""
+"""Ask a server of shinso: `shinso.Client(url).predict(rows)`. Neither torch nor the model is needed."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Client:
 
     `http://host:8000` and `https://` speak HTTP, `grpc://host:8001` and `grpcs://` the Open Inference
     Protocol over gRPC. `key` is sent along, `deadline` (seconds) holds for a call with all its retries,
-    `retries` is how often a request is sent again that the server refused as too much, or that was lost before
-    it was answered. May be used from several threads.
+    `retries` is how often a request is sent again that was refused as too much, or lost before it was
+    answered. May be used from several threads.
 
     >>> client = shinso.Client("http://localhost:8000")  # doctest: +SKIP
     >>> client.predict({"age": 39, "job": "clerk"})  # doctest: +SKIP

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import SettingError, ShinsoError, did_you_mean
 from .batching import Batcher
 from .natural import Form
-from .refusals import Refusal, sentences
+from .refusals import Fence, Refusal, sentences
 from .servable import Servable
 
 Open = Callable[[Path], Servable]
@@ -101,11 +101,14 @@ class Registry:
         """Open, warm up and check a version; then it may answer. What fails is never given a request."""
         async with self._loading:
             loop = asyncio.get_running_loop()
-            try:
+            with Fence() as fence:
                 model, keys = await loop.run_in_executor(None, self._prepared, path)
-            except ShinsoError as error:
-                message, remedy = sentences(str(error))
-                raise Refusal("model_refused", message, remedy) from error
+            if isinstance(fence.error, ShinsoError):
+                raise Refusal("model_refused", *sentences(str(fence.error))) from fence.error
+            if fence.error is not None:
+                raise Refusal(
+                    "model_refused", f"{path} cannot answer made-up rows: {fence.error}.", "Make it again."
+                ) from fence.error
             served = Served(
                 name, model, Batcher(model, self.pool, most=self.most, queue=self.queue), path, keys
             )

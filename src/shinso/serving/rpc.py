@@ -20,6 +20,7 @@ from .keys import Keys
 from .messages import METHODS, SERVICE, messages
 from .options import Options
 from .refusals import Fence, Refusal, Trouble
+from .registry import Served
 from .tensors import TYPES, Tensor, bad_tensor, checked, from_bytes, output_tensors, to_bytes, to_columns
 from .v2 import EXTENSIONS, known_outputs, metadata
 
@@ -84,8 +85,13 @@ class Rpc:
 
     async def model_ready(self, request: Any, context: Any) -> Any:
         """Whether a model can answer."""
-        self.engine.registry.get(request.name, request.version or None)
+        self.served(request, context)
         return self.made["ModelReadyResponse"](ready=True)
+
+    def served(self, request: Any, context: Any) -> Served:
+        """The model that a request names, or the first."""
+        route = self.engine.router.choose(request.name or None, request.version or None, headers_of(context))
+        return self.engine.registry.get(route.name, route.version)
 
     async def server(self, request: Any, context: Any) -> Any:
         """What the server is."""
@@ -93,7 +99,7 @@ class Rpc:
 
     async def model(self, request: Any, context: Any) -> Any:
         """What a model takes and gives."""
-        served = self.engine.registry.get(request.name, request.version or None)
+        served = self.served(request, context)
         return self.made["ModelMetadataResponse"](**metadata(self.engine, served))
 
     async def infer(self, request: Any, context: Any) -> Any:
@@ -124,16 +130,18 @@ class Rpc:
         """The answer, with raw contents."""
         assert asked.served is not None
         described = [
-            {
-                "name": t.name, "datatype": t.datatype, "shape": list(t.shape),
-                "parameters": {"labels": {"string_param": orjson.dumps(t.labels).decode()}} if t.labels else {},
-            }
+            {"name": t.name, "datatype": t.datatype, "shape": list(t.shape), "parameters": labelled(t)}
             for t in tensors
-        ]  # fmt: skip
+        ]
         return self.made["ModelInferResponse"](
             model_name=asked.served.name, model_version=asked.served.version, id=id, outputs=described,
             raw_output_contents=[to_bytes(t) for t in tensors],
         )  # fmt: skip
+
+
+def labelled(tensor: Tensor) -> dict[str, Any]:
+    """The parameters of an output: the labels of its classes."""
+    return {"labels": {"string_param": orjson.dumps(tensor.labels).decode()}} if tensor.labels else {}
 
 
 def headers_of(context: Any) -> Mapping[str, str]:
