@@ -208,7 +208,8 @@ def sequences_hold(folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
             halves = [sequences.of_mean(x, LEVEL / 2) for x in (a, b)]
             decided = np.flatnonzero(halves[1].low_n > halves[0].high_n)
             needed.append(int(decided[0]) + 1 if len(decided) else 40_000)
-        yield {"what": "rows of each version until it is told better (median)", "data": f"0.85 and {0.85 + gain}",
+        data = f"0.85 and {0.85 + gain}"
+        yield {"what": "rows of each version until it is told better (median)", "data": data,
                "rows": int(np.median(needed))}  # fmt: skip
 
 

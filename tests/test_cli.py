@@ -74,6 +74,17 @@ def test_the_flags_are_these_and_no_others() -> None:
         "samples": ["name", "out"],
         "settings": [],
         "machine": ["threads"],
+        "serve": sorted(
+            ["models", "host", "port", "grpc_port", "keys", "tls_cert", "tls_key", "deadline", "batch", "queue",
+             "max_body", "cors", "folder", "drain", "threads", "log_requests", "log", "log_sample",
+             "log_private", "split", "shadow", "allow", "quiet"]
+        ),
+        "monitor": sorted(
+            ["run", "log", "since", "until", "over", "reference", "key", "prometheus", "out", "quiet"]
+        ),
+        "label": ["data", "id", "log", "quiet"],
+        "promote": ["force", "note", "shadow", "share", "version"],
+        "rollback": ["folder", "note"],
         "find-rate": ["data", "given", "predict", "quiet", "seed", "settings", "steps", "types"],
     }  # fmt: skip
 

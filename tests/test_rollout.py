@@ -133,12 +133,13 @@ def test_a_split_that_makes_no_sense_is_refused(split: str) -> None:
 def test_a_server_follows_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shinso.watching.routing.LOOK", 0.0)
     loaded = {"a", "b"}
-    router = DeploymentRouter(folder, loaded, "a")
+    router = DeploymentRouter(folder, "a", loaded)
     assert router.choose(None, None, {}).name == "a"
     promote(folder / "b")
     assert router.choose(None, None, {}).name == "b"
     promote(folder / "c")
     assert router.choose(None, None, {}).name == "b" and "not loaded: c" in router.problem
+    assert router.missing(loaded) == [("c", folder / "c")]
     loaded.add("c")
     assert router.choose(None, None, {}).name == "c" and not router.problem
     promote(folder / "a", shadow=True)

@@ -36,11 +36,13 @@ VERBS: dict[str, Callable[..., Any]] = {
     "label": shipping.label,
     "promote": shipping.promote,
     "rollback": shipping.rollback,
+    "serve": shipping.serve,
     "samples": api.samples,
     "models": api.models,
     "settings": api.settings,
     "machine": api.machine,
     "find-rate": api.find_rate,
+    "export": shipping.export,
 }
 EXAMPLES = """\
 examples:
@@ -114,7 +116,8 @@ def _add(command: argparse.ArgumentParser, parameter: inspect.Parameter, help: s
     help = help.replace("%", "%%")
     if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
         optional = default is not inspect.Parameter.empty
-        command.add_argument(name, nargs="?" if optional else None, metavar=name.upper(), help=help)
+        count = "+" if "Sequence" in str(parameter.annotation) else "?" if optional else None
+        command.add_argument(name, nargs=count, metavar=name.upper(), help=help)
         return
     flags = ([SHORT[name]] if name in SHORT else []) + [f"--{NAMES.get(name, name).replace('_', '-')}"]
     kind = str(parameter.annotation)
@@ -173,6 +176,8 @@ def _helps(text: str) -> dict[str, str]:
 
 def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
     """Print what a command gives."""
+    if result is None:
+        return
     if isinstance(result, Run):
         document: dict[str, Any] = {"run": str(result.path), "report": str(result.path / "report.html")}
         if as_json:

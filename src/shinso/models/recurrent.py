@@ -101,8 +101,10 @@ def both_ways(
     if not bidirectional:
         return forwards_BNH
     order_BN1 = backwards(lengths_B, x_BND.shape[1]).unsqueeze(-1)
-    reversed_BNH = read(x_BND.gather(1, order_BN1.expand_as(x_BND)), "_reverse")
-    return torch.cat([forwards_BNH, reversed_BNH.gather(1, order_BN1.expand_as(reversed_BNH))], -1)
+    reversed_BNH = read(x_BND.gather(1, order_BN1.expand(-1, -1, x_BND.shape[2])), "_reverse")
+    return torch.cat(
+        [forwards_BNH, reversed_BNH.gather(1, order_BN1.expand(-1, -1, reversed_BNH.shape[2]))], -1
+    )
 
 
 def backwards(lengths_B: Tensor, steps: int) -> Tensor:

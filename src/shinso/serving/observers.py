@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 Rows = Mapping[str, Sequence[Any]]  # a list for each column
 
@@ -53,6 +54,14 @@ class Router(Protocol):
 
         `headers` have lower-case names; `x-shinso-key` says who is served, so that they stay with one model.
         """
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A router that follows what is promoted while the server runs."""
+
+    def missing(self, loaded: Collection[str]) -> list[tuple[str, Path]]:
+        """Names and paths of models that it wants and that are not among those loaded."""
 
 
 @dataclass(frozen=True)

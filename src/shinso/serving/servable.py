@@ -17,10 +17,6 @@ class Servable(Protocol):
     """A model that can be served. `forward` may be called from one thread at a time, the rest from any."""
 
     @property
-    def name(self) -> str:
-        """What clients call it."""
-
-    @property
     def version(self) -> str:
         """Which of several of one name."""
 
@@ -30,7 +26,10 @@ class Servable(Protocol):
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """What was written beside it; `golden` may hold rows and the answers that they had."""
+        """What was written beside it."""
+
+    def check(self) -> None:
+        """Raise `ShinsoError` where it does not answer as it did when it was made."""
 
     def encode(self, rows: Columns) -> Arrays:
         """Raw columns to arrays with a row each; `DataError` names the column."""

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import RunError, SettingError, did_you_mean
 from ..files import read_json, write_json
 from ..schema import Schema
+from .watched import MANIFESTS
 
 NAME = "deployment.json"
 FORMAT = 1
@@ -131,8 +132,9 @@ def usable(path: Path) -> Schema:
     if not path.is_dir():
         near = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
         raise RunError(f"There is no version {path}. {did_you_mean(path.name, near)}")
-    if not (path / "manifest.json").is_file() or not (path / "schema.json").is_file():
-        raise RunError(f"{path} is no complete run or export: manifest.json or schema.json is missing.")
+    sealed = any((path / name).is_file() for name in MANIFESTS)
+    if not sealed or not (path / "schema.json").is_file():
+        raise RunError(f"{path} is no complete run or export: its manifest or schema.json is missing.")
     try:
         return Schema.restore(read_json(path / "schema.json"))
     except ValueError as error:

@@ -23,7 +23,8 @@ def keep_reference(
     """Sample the training values, and the answers on the evaluated rows that the folder already holds."""
     private = Privacy(dropped=frozenset(filter(None, (n.strip() for n in config.data.private.split(",")))))
     kept = reference(columns, config.seed, private)
-    write_reference(folder, kept, answers_in(folder / "predictions.safetensors", schema, config.seed), source)
+    answers = answers_in(folder / "predictions.safetensors", schema, config.seed)
+    write_reference(folder, kept, answers, source, private)
 
 
 def answers_in(path: Path, schema: Schema, seed: int) -> dict[str, Any]:

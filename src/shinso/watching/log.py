@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..columns import Column
 from ..errors import DataError, RunError, SettingError
 from ..schema import Schema
+from ..serving.observers import Seen
 from .condensing import Privacy, condensed_answer, condensed_row, privacy
 from .store import URLS, Entry, Label, Limits, Store
 
@@ -27,20 +28,6 @@ GROUP = 2_000  # rows of one transaction
 TRIES = 3
 MOST_FAILED = 1_000  # groups that could not be written, remembered one by one
 PRUNED_EVERY = 20_000  # rows between two looks at the size
-
-
-class Seen(Protocol):
-    """One request as the server tells of it (`serving.observers.Seen`)."""
-
-    request_id: str
-    model: str
-    version: str
-    rows: Mapping[str, Sequence[Any]]
-    answers: Mapping[str, Sequence[Any]]
-    seconds: float
-    status: int
-    route: str
-    key: str | None
 
 
 @dataclass(frozen=True)

@@ -61,13 +61,14 @@ def some(values: Sequence[Any], seed: int = 0) -> list[Any]:
 
 
 def write_reference(
-    folder: Path, columns: Mapping[str, Any], answers: Mapping[str, Any], source: str
+    folder: Path, columns: Mapping[str, Any], answers: Mapping[str, Any], source: str, private: Privacy
 ) -> None:
     """Write what `read_reference` reads: one line a column, since a number a line would be mostly spaces."""
     lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in columns.items()]
     joined = ",\n ".join(lines)
     text = (
-        f'{{"format": {FORMAT}, "source": {json.dumps(source)},\n "answers": {_compact(answers)},\n '
+        f'{{"format": {FORMAT}, "source": {json.dumps(source)}, '
+        f'"private": {_compact(sorted(private.dropped))},\n "answers": {_compact(answers)},\n '
         f'"columns": {{\n {joined}}}}}\n'
     )
     write_atomic(folder / NAME, text)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import RunError, SettingError
 from ..serving.observers import Route
-from .deployment import Candidate, Deployment, read_deployment
+from ..serving.opening import checked_name
+from .deployment import Deployment, read_deployment
 from .log import share_of
 
 KEY = "x-shinso-key"
@@ -55,9 +56,11 @@ class SplitRouter:
 class DeploymentRouter:
     """As `deployment.json` says, which is read again when it changes; what is not loaded does not answer."""
 
-    def __init__(self, folder: Path, loaded: Collection[str], first: str) -> None:
-        self.folder, self.loaded, self.first = folder, loaded, first
-        self.problem = ""  # why the file was not followed
+    def __init__(self, folder: Path, first: str, loaded: Collection[str] = ()) -> None:
+        self.folder = folder
+        self.loaded: Collection[str] = loaded or (first,)
+        self.problem = ""  # why the file is not followed
+        self._state: Deployment | None = None
         self._looked = -1e9
         self._stamp: tuple[int, int] | None = None
         self._router = SplitRouter([first], [1.0])
@@ -71,32 +74,39 @@ class DeploymentRouter:
         return self._router.choose(name, version, headers)
 
     def look(self) -> None:
-        """Follow the file, where it has changed and names what is loaded."""
+        """Follow the file, as far as what it names is loaded."""
         try:
             found = (self.folder / "deployment.json").stat()
             stamp = (found.st_mtime_ns, found.st_ino)
-            state = read_deployment(self.folder) if stamp != self._stamp else None
+            if stamp != self._stamp:
+                self._state, self._stamp = read_deployment(self.folder), stamp
         except (OSError, RunError) as error:
             self.problem = str(error)
             return
-        if state is None:
+        if self._state is None:
             return
-        missing = [n for n in _named(state) if n not in self.loaded]
+        missing = [name for name in _named(self._state) if checked_name(name) not in self.loaded]
         self.problem = f"not loaded: {', '.join(missing)}" if missing else ""
-        if state.live not in self.loaded:
-            return  # looked at again until it is loaded
-        self._stamp = stamp if not missing else None
-        self._router = router_of(state, self.loaded)
+        if checked_name(self._state.live) in self.loaded:
+            self._router = router_of(self._state, self.loaded)
+
+    def missing(self, loaded: Collection[str]) -> list[tuple[str, Path]]:
+        """Names and paths of what the file wants and the server has not loaded."""
+        self.loaded = loaded
+        self.look()
+        named = _named(self._state) if self._state else []
+        return [(checked_name(n), self.folder / n) for n in named if checked_name(n) not in loaded]
 
 
 def router_of(state: Deployment, loaded: Collection[str]) -> SplitRouter:
     """The router that a deployment stands for."""
-    candidate = state.candidate if state.candidate and state.candidate.version in loaded else None
-    if candidate is None:
-        return SplitRouter([state.live], [1.0])
+    live, candidate = checked_name(state.live), state.candidate
+    if candidate is None or checked_name(candidate.version) not in loaded:
+        return SplitRouter([live], [1.0])
+    other = checked_name(candidate.version)
     if candidate.shadow:
-        return SplitRouter([state.live], [1.0], [candidate.version])
-    return SplitRouter([state.live, candidate.version], [1 - candidate.share, candidate.share])
+        return SplitRouter([live], [1.0], [other])
+    return SplitRouter([live, other], [1 - candidate.share, candidate.share])
 
 
 def split_router(names: Sequence[str], split: str | None, *, shadow: bool) -> SplitRouter:
@@ -122,5 +132,4 @@ def split_router(names: Sequence[str], split: str | None, *, shadow: bool) -> Sp
 
 
 def _named(state: Deployment) -> list[str]:
-    candidate: Candidate | None = state.candidate
-    return [state.live, *([candidate.version] if candidate else [])]
+    return [state.live, *([state.candidate.version] if state.candidate else [])]

@@ -12,6 +12,7 @@ from ..files import file_digest, read_json
 from ..schema import Schema
 from .reference import NAME, read_reference
 
+MANIFESTS = ("manifest.json", "export.json")  # of a run, of an export
 LOG = Path("requests") / "requests.db"  # where a run's log stands unless it is named
 
 
@@ -44,6 +45,13 @@ class Watched:
             _unaltered(self.path, NAME)
         return read_reference(self.path)
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Columns of which nothing is kept, as the run was told (`data.private`)."""
+        if not (self.path / NAME).is_file():
+            return ()
+        return tuple(str(name) for name in self.reference.get("private", ()))
+
     def log(self, given: str | Path | None) -> str:
         """The log to read: as named, else that in the run."""
         return str(self.path / LOG if given is None else given)
@@ -52,8 +60,8 @@ class Watched:
 def _unaltered(folder: Path, name: str) -> Path:
     """The path of one part, compared with the manifest where there is one."""
     path = folder / name
-    manifest = folder / "manifest.json"
-    listed = read_json(manifest).get("files", {}).get(name) if manifest.is_file() else None
+    manifest = next((folder / one for one in MANIFESTS if (folder / one).is_file()), None)
+    listed = read_json(manifest).get("files", {}).get(name) if manifest is not None else None
     if isinstance(listed, dict) and file_digest(path) != listed.get("blake2b"):
         raise RunError(f"{path} was truncated or altered. Restore it from a copy, or train again.")
     return path
