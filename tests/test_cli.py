@@ -44,7 +44,7 @@ def test_every_parameter_of_every_verb_has_help_and_a_flag() -> None:
         text = commands[name].format_help()
         for parameter in inspect.signature(verb).parameters:
             flag = cli.NAMES.get(parameter, parameter)
-            assert flag in text or flag.upper() in text, (name, parameter)
+            assert flag.replace("_", "-") in text or flag.upper() in text, (name, parameter)
             assert cli._helps(inspect.getdoc(verb) or "").get(parameter), (name, parameter)
 
 

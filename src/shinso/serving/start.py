@@ -138,7 +138,7 @@ async def run(app: App, options: Options, listener: socket.socket, started: floa
         facts = {"models": app.admin.listed(), "host": host, "port": port, "grpc_port": grpc_port}
         log.say("ready", {**facts, "seconds": round(time.monotonic() - started, 3)})
         reload_on_hangup(app, held)
-        await serving
+        await asyncio.shield(serving)  # so that who ends this task ends the server in order
     except Refusal as refusal:
         raise SettingError(f"{refusal.trouble.message} {refusal.trouble.remedy}") from None
     finally:
