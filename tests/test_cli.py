@@ -75,8 +75,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "settings": [],
         "machine": ["threads"],
         "serve": sorted(
-            ["models", "host", "port", "grpc_port", "keys", "tls_cert", "tls_key", "deadline", "batch", "queue",
-             "max_body", "cors", "folder", "drain", "threads", "log_requests", "allow", "quiet"]
+            ["models", "host", "port", "grpc_port", "keys", "tls_cert", "tls_key", "deadline", "batch",
+             "queue", "max_body", "cors", "folder", "drain", "threads", "log_requests", "allow", "quiet"]
         ),
         "find-rate": ["data", "given", "predict", "quiet", "seed", "settings", "steps", "types"],
     }  # fmt: skip
