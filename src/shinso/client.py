@@ -121,7 +121,9 @@ class Client:
             except OSError as lost:
                 wait, error = 0.0, ServerError(f"The server was not reached: {lost}. Is it running?")
             longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
-            wait = max(wait, longest * (50 + secrets.randbelow(51)) / 100)  # many clients shall not come at once
+            wait = max(
+                wait, longest * (50 + secrets.randbelow(51)) / 100
+            )  # many clients shall not come at once
             if attempt >= self.retries or time.monotonic() + wait >= end:
                 raise error
             time.sleep(wait)
