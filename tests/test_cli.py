@@ -44,7 +44,7 @@ def test_every_parameter_of_every_verb_has_help_and_a_flag() -> None:
         text = commands[name].format_help()
         for parameter in inspect.signature(verb).parameters:
             flag = cli.NAMES.get(parameter, parameter)
-            assert flag in text or flag.upper() in text, (name, parameter)
+            assert flag.replace("_", "-") in text or flag.upper() in text, (name, parameter)
             assert cli._helps(inspect.getdoc(verb) or "").get(parameter), (name, parameter)
 
 
@@ -75,8 +75,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "settings": [],
         "machine": ["threads"],
         "serve": sorted(
-            ["models", "host", "port", "grpc_port", "keys", "tls_cert", "tls_key", "deadline", "batch", "queue",
-             "max_body", "cors", "folder", "drain", "threads", "log_requests", "log", "log_sample",
+            ["models", "host", "port", "grpc_port", "keys", "tls_cert", "tls_key", "deadline", "batch",
+             "queue", "max_body", "cors", "folder", "drain", "threads", "log_requests", "log", "log_sample",
              "log_private", "split", "shadow", "allow", "quiet"]
         ),
         "monitor": sorted(

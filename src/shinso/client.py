@@ -6,7 +6,7 @@ import base64
 import http.client
 import itertools
 import json
-import random
+import secrets
 import ssl
 import threading
 import time
@@ -80,7 +80,6 @@ class Client:
         self.deadline, self.retries = deadline, retries
         asked = Asked(parts.hostname, parts.port, parts.scheme in ("https", "grpcs"), model, version, key)
         self._way: Way = Rest(asked, parts.path) if parts.scheme.startswith("http") else over_grpc(asked)
-        self._random = random.Random()  # of the waits alone: many clients shall not come back at once
 
     def predict(
         self, rows: Row | Sequence[Row], *, coverage: float | None = None, deadline: float | None = None
@@ -122,7 +121,9 @@ class Client:
             except OSError as lost:
                 wait, error = 0.0, ServerError(f"The server was not reached: {lost}. Is it running?")
             longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
-            wait = max(wait, longest * self._random.uniform(0.5, 1.0))
+            wait = max(
+                wait, longest * (50 + secrets.randbelow(51)) / 100
+            )  # many clients shall not come at once
             if attempt >= self.retries or time.monotonic() + wait >= end:
                 raise error
             time.sleep(wait)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -17,11 +19,18 @@ def open_model(path: Path, *, allow: tuple[str, ...] = (), threads: int | None =
             f"There is no run or export {path}. `shinso train` makes runs, `shinso export` exports."
         )
     if is_export(path):
-        return open_export(path, threads=threads)
+        return open_export(path, threads=threads or cores())
     if (path / "config.toml").exists():
         found: Servable = import_module(".running", __package__).RunModel(path, allow)
         return found
     raise RunError(f"{path} is neither a run directory nor an export. `shinso export RUN` makes exports.")
+
+
+def cores() -> int:
+    """How many cores this process may use: more threads than these would wait for each other."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def named_path(given: str) -> tuple[str, Path]:

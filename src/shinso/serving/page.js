@@ -140,11 +140,8 @@ async function ask(event) {
     const started = performance.now();
     const address = `models/${encodeURIComponent(form.model)}/predict`;
     const options = { method: "POST", headers: { "Content-Type": "application/json", ...headers() }, body };
-    const response = await fetch(`${address}?coverage=0.9`, options);
-    let answer = await response.json();
-    if (answer.error && answer.error.code === "no_coverage") {
-      answer = await (await fetch(address, options)).json();
-    }
+    const response = await fetch(form.covers ? `${address}?coverage=0.9` : address, options);
+    const answer = await response.json();
     $("took").textContent = `${(performance.now() - started).toFixed(1)} ms`;
     show(answer, body);
   } catch (error) {

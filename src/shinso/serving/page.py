@@ -44,7 +44,7 @@ def form_of(served: Served, models: list[str]) -> dict[str, Any]:
         "models": models,
         "fields": [field_of(c) for c in served.form.schema.given],
         "outputs": [{"name": o.name, "kind": o.kind} for o in served.form.outputs],
-        "explains": False,
+        "covers": served.covers,
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calibration import COVERAGE
 from ..errors import SettingError, ShinsoError, did_you_mean
 from .batching import Batcher
 from .natural import Form
@@ -36,6 +37,7 @@ class Served:
     batcher: Batcher
     path: Path
     keys: tuple[str, ...] = ()  # of the table that it answers with
+    covers: bool = False  # whether it can promise a coverage
     loaded: float = field(default_factory=time.time)
     form: Form = field(init=False)
 
@@ -102,7 +104,7 @@ class Registry:
         async with self._loading:
             loop = asyncio.get_running_loop()
             with Fence() as fence:
-                model, keys = await loop.run_in_executor(None, self._prepared, path)
+                model, keys, covers = await loop.run_in_executor(None, self._prepared, path)
             if isinstance(fence.error, ShinsoError):
                 raise Refusal("model_refused", *sentences(str(fence.error))) from fence.error
             if fence.error is not None:
@@ -110,18 +112,18 @@ class Registry:
                     "model_refused", f"{path} cannot answer made-up rows: {fence.error}.", "Make it again."
                 ) from fence.error
             served = Served(
-                name, model, Batcher(model, self.pool, most=self.most, queue=self.queue), path, keys
+                name, model, Batcher(model, self.pool, most=self.most, queue=self.queue), path, keys, covers
             )
             self._add(served, live=live)
             return served
 
-    def _prepared(self, path: Path) -> tuple[Servable, tuple[str, ...]]:
+    def _prepared(self, path: Path) -> tuple[Servable, tuple[str, ...], bool]:
         model = self.open(path)
         if not model.schema.given:
             raise SettingError(f"{path} predicts from nothing, so there is nothing to ask it. Serve another.")
         keys = warm_up(model, self.most)
         model.check()
-        return model, keys
+        return model, keys, can_cover(model)
 
     def _add(self, served: Served, *, live: bool) -> None:
         versions = self.models.get(served.name)
@@ -179,3 +181,13 @@ def made_up(model: Servable, rows: int) -> dict[str, list[Any]]:
     """Rows that the columns' own example generators make."""
     rng = np.random.default_rng(0)
     return {c.name: list(c.examples(rng, rows)) for c in model.schema.given}
+
+
+def can_cover(model: Servable) -> bool:
+    """Whether a model can say what else a row may be."""
+    outputs = model.forward(model.encode(made_up(model, 1)))
+    try:
+        model.decode(outputs, coverage=COVERAGE)
+    except ShinsoError:
+        return False
+    return True

@@ -141,7 +141,7 @@ async def run(app: App, options: Options, listener: socket.socket, started: floa
         reload_on_hangup(app, held)
         if isinstance(engine.router, Follower):
             held.append(loop.create_task(follow(app, engine.router)))
-        await serving
+        await asyncio.shield(serving)  # so that who ends this task ends the server in order
     except Refusal as refusal:
         raise SettingError(f"{refusal.trouble.message} {refusal.trouble.remedy}") from None
     finally:
