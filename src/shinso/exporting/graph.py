@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from ..calibration import SMALLEST, Calibration
 from ..errors import MissingExtraError, SettingError
+from ..models.ngrams import NgramNet
+from ..models.spelling import Spelling
 from ..network import Network, module_name
 from ..schema import Schema
 
@@ -91,6 +94,15 @@ def _entry(side: str, number: int, column: str, array: NDArray[Any], length: str
         shape[1] = length
     name = f"{side}_{module_name(number, column)}"
     return {"column": column, "name": name, "dtype": str(array.dtype), "shape": shape}
+
+
+def settled(network: Network) -> Network:
+    """A copy in which what depends on weights alone is computed once, not for every batch."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if isinstance(module, NgramNet | Spelling):
+            module.settle()
+    return copied
 
 
 def must_be_exportable(schema: Schema, network: Network) -> None:

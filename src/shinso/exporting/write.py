@@ -27,7 +27,7 @@ from ..machine import using
 from ..reopening import reopened
 from ..run import RunDirectory, free_name
 from ..version import VERSION
-from .graph import OPSET, Deployed, Signature, long_enough, must_be_exportable, to_onnx
+from .graph import OPSET, Deployed, Signature, long_enough, must_be_exportable, settled, to_onnx
 from .odd import odd_rows
 from .parity import BATCH, BOUNDS, Rehearsal, prove
 
@@ -43,7 +43,8 @@ class Made:
     """One network, ready to be written for any target."""
 
     run: RunDirectory
-    module: Deployed
+    torch: Deployed  # the network of the run, which is what an export is compared with
+    module: Deployed  # the one that is exported
     signature: Signature
     inputs: dict[str, Any]  # an example batch
     golden: dict[str, Any]  # tensors by name
@@ -108,16 +109,17 @@ def _spread(rows: int) -> Any:
 
 def make(run: RunDirectory, rehearsal: Rehearsal) -> Made:
     """The network as one module in fp32, an example of what it reads, and golden tensors."""
-    module = Deployed(run.network.to("cpu").float().eval(), run.schema, run.calibration).eval()
+    network = run.network.to("cpu").float().eval()
+    torch, module = (Deployed(n, run.schema, run.calibration).eval() for n in (network, settled(network)))
     inputs = long_enough(run.schema, _example(run, rehearsal))
-    outputs = module.on(inputs)
+    outputs = torch.on(inputs)
     signature = Signature.of(run.schema, inputs, outputs)
     odd = {name: values[-GOLDEN_ROWS:] for name, values in odd_rows(run.schema).items()}
     golden_in = {c.name: encoded(c, odd[c.name]) for c in run.schema.given}
-    golden_out = module.on(golden_in)
+    golden_out = torch.on(golden_in)
     golden = {f"input.{one['name']}": golden_in[one["column"]] for one in signature.inputs}
     golden |= {f"output.{one['name']}": golden_out[one["column"]] for one in signature.outputs}
-    return Made(run, module, signature, inputs, golden)
+    return Made(run, torch, module, signature, inputs, golden)
 
 
 def _example(run: RunDirectory, rehearsal: Rehearsal) -> dict[str, Any]:
@@ -141,7 +143,7 @@ def prove_equal(made: Made, rehearsal: Rehearsal, folder: Path) -> dict[str, Any
     found = Export(folder, made.run.plan.threads)
     found.verify()
     found.check()
-    return prove(made.run.schema, rehearsal, made.module.on, found.forward, found.encode)
+    return prove(made.run.schema, rehearsal, made.torch.on, found.forward, found.encode)
 
 
 def write_manifest(made: Made, to: str, folder: Path, parity: dict[str, Any]) -> None:
