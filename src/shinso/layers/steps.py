@@ -31,10 +31,11 @@ def onnx_states(
     ]  # fmt: skip
     if peepholes_3H is not None:
         inputs += [None, None, None, peepholes_3H[[0, 2, 1]].flatten().unsqueeze(0)]
-    attributes = {"hidden_size": size} | ({"linear_before_reset": 1} if cell == "gru" else {})
     states_N1BH = torch.onnx.ops.symbolic(
-        OPERATORS[cell], inputs, attributes, dtype=x_BND.dtype, shape=(count, 1, x_BND.shape[0], size)
-    )
+        OPERATORS[cell], inputs,
+        {"hidden_size": size, "linear_before_reset": 1} if cell == "gru" else {"hidden_size": size},
+        dtype=x_BND.dtype, shape=(count, 1, x_BND.shape[0], size),
+    )  # fmt: skip
     return states_N1BH.squeeze(1).transpose(0, 1)
 
 
