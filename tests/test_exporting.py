@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 import shinso
 from shinso.errors import MissingExtraError
@@ -181,6 +182,30 @@ def test_an_export_is_run_without_torch(made: Any, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "dear set" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["table", "image", "forecast"])
+def test_torch_export_is_proven_and_only_written(kind: str, made: Any, tmp_path: Path) -> None:
+    run, _, data = made(kind)
+    path = shinso.export(run, to="torch", data=data, out=tmp_path / "out", quiet=True)
+    manifest = json.loads((path / "export.json").read_text())
+    assert manifest["target"] == "torch" and max(manifest["parity"]["largest_difference"].values()) < 1e-4
+    program = torch.export.load(path / "model.pt2").module()
+    export = Export(path)
+    inputs, outputs = export.golden
+    given = [torch.from_numpy(inputs[one["column"]][:1]) for one in manifest["inputs"]]
+    for one, found in zip(manifest["outputs"], program(*given), strict=True):
+        wanted = outputs[one["column"]][:1]
+        assert np.allclose(found.detach().numpy(), wanted, 1e-4, 1e-4, equal_nan=True)
+    with pytest.raises(shinso.RunError, match="for other programs"):
+        shinso.predict(path, data, quiet=True)
+
+
+def test_what_torch_cannot_capture_is_refused(made: Any, tmp_path: Path) -> None:
+    run, _, data = made("lstm")
+    with pytest.raises(shinso.RunError, match="nothing was written"):
+        shinso.export(run, to="torch", data=data, out=tmp_path / "out", quiet=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- what is refused
