@@ -29,9 +29,9 @@ from .schema import Schema
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+OPENVINO, TORCH = "model.xml", "model.pt2"
 FORMAT = 1  # raised when a release writes exports that older ones cannot read
 MANIFEST, SCHEMA, GOLDEN, GRAPH = "export.json", "schema.json", "golden.safetensors", "model.onnx"
-RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}  # targets that are run without torch
 PARTS = ("inputs", "outputs", "files", "versions", "source", "parity", "calibration", "data")
 
 Columns = Mapping[str, Sequence[Any]]  # a list of raw values for each column
@@ -178,14 +178,21 @@ class Export:
 
     def _run(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         names = [one["name"] for one in self.manifest["outputs"]]
+        if self.manifest.get("target") == "openvino":
+            found = self._compiled(fed)
+            return {name: np.array(found[name]) for name in names}
         return dict(zip(names, self._session.run(names, fed), strict=True))
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return compiled(self.path / OPENVINO, self.threads)
 
     @cached_property
     def _session(self) -> InferenceSession:
         if self.manifest.get("target") != "onnx":
             raise RunError(
                 f"{self.path} is an export to {self.manifest.get('target')!r}, which is for other programs. "
-                f"Export the run with --to onnx to predict and serve with shinso."
+                f"Export the run with --to onnx or openvino to predict and serve with shinso."
             )
         return session(self.path / GRAPH, self.threads)
 
@@ -195,6 +202,23 @@ def encoded(column: Column, values: Sequence[Any]) -> NDArray[Any]:
     array = values if isinstance(values, np.ndarray) and values.ndim == 1 else object_array(values)
     found = column.encode_many(array)
     return found if isinstance(found, np.ndarray) else column.collate(found)
+
+
+def compiled(graph: Path, threads: int | None = None) -> Any:
+    """A graph of OpenVINO that is ready to run on the CPU, in fp32 whatever the processor is fast at."""
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError(
+            "This export is run by OpenVINO, which is not installed: pip install 'shinso[edge]'"
+        ) from None
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        return openvino.Core().compile_model(graph, "CPU", settings)
+    except RuntimeError as error:
+        raise RunError(f"OpenVINO cannot run {graph}: {str(error)[:300]}. Export the run again.") from error
 
 
 def session(graph: Path, threads: int | None = None) -> InferenceSession:

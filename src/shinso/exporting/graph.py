@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..calibration import SMALLEST, Calibration
-from ..errors import MissingExtraError, SettingError
+from ..errors import MissingExtraError, RunError, SettingError, ShinsoError
+from ..models.ngrams import NgramNet
+from ..models.spelling import Spelling
 from ..network import Network, module_name
 from ..schema import Schema
 
@@ -59,10 +63,12 @@ class Deployed(nn.Module):
             return value
         return (value.clamp(min=SMALLEST).log() / temperature).softmax(-1)
 
-    def on(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """What torch gives, by predicted column."""
+    def on(self, inputs: Arrays, module: nn.Module | None = None) -> dict[str, NDArray[Any]]:
+        """What torch gives, by predicted column; `module` in the place of this one."""
         with torch.inference_mode():
-            found = self(*(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.given))
+            found = (module or self)(
+                *(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.given)
+            )
         return {name: v.numpy() for name, v in zip(self.network.outputs, found, strict=True)}
 
 
@@ -91,6 +97,15 @@ def _entry(side: str, number: int, column: str, array: NDArray[Any], length: str
         shape[1] = length
     name = f"{side}_{module_name(number, column)}"
     return {"column": column, "name": name, "dtype": str(array.dtype), "shape": shape}
+
+
+def settled(network: Network) -> Network:
+    """A copy in which what depends on weights alone is computed once, not for every batch."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if isinstance(module, NgramNet | Spelling):
+            module.settle()
+    return copied
 
 
 def must_be_exportable(schema: Schema, network: Network) -> None:
@@ -122,18 +137,23 @@ def long_enough(schema: Schema, inputs: Arrays) -> dict[str, NDArray[Any]]:
     return found
 
 
-def captured(module: Deployed, schema: Schema, inputs: Arrays) -> torch.export.ExportedProgram:
-    """The network as a graph of torch, for any number of rows and any length."""
+def to_torch(module: Deployed, schema: Schema, inputs: Arrays, path: Path) -> None:
+    """Write the network as a graph of torch, for any number of rows and any length."""
     arguments, shapes = _example(schema, inputs)
-    with _quietly():
-        return torch.export.export(module, arguments, dynamic_shapes=(shapes,), strict=False)
+    with _quietly(), _captured("torch"):
+        program = torch.export.export(module, arguments, dynamic_shapes=(shapes,), strict=False)
+        for graph in program.graph_module.modules():
+            if isinstance(graph, torch.fx.GraphModule):
+                for node in graph.graph.nodes:
+                    node.meta.pop("stack_trace", None)
+        torch.export.save(program, path)
 
 
 def to_onnx(module: Deployed, schema: Schema, inputs: Arrays, signature: Signature) -> bytes:
     """The network as an ONNX file."""
     onnx = _onnx()
     arguments, shapes = _example(schema, inputs)
-    with _quietly():
+    with _quietly(), _captured("onnx"):
         program = torch.onnx.export(
             module, arguments, dynamo=True, dynamic_shapes=(shapes,), opset_version=OPSET, verbose=False,
             input_names=[one["name"] for one in signature.inputs],
@@ -177,7 +197,7 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def _example(schema: Schema, inputs: Arrays) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
-    free = torch.export.Dim.DYNAMIC
+    free = torch.export.Dim.AUTO  # what is taken for constant after all does not pass the proof
     shapes = tuple({0: free, 1: free} if c.ragged else {0: free} for c in schema.given)
     return tuple(torch.from_numpy(np.ascontiguousarray(inputs[c.name])) for c in schema.given), shapes
 
@@ -192,6 +212,22 @@ def _onnx() -> ModuleType:
             f"{error.name} is not installed, which writes exports: pip install 'shinso[export]'"
         ) from None
     return onnx
+
+
+@contextmanager
+def _captured(target: str) -> Iterator[None]:
+    """What the exporters raise, as an error that says what to do."""
+    try:
+        yield
+    except ShinsoError:
+        raise
+    except Exception as error:  # torch raises half a dozen classes here, some of them private
+        cause = error.__cause__ or error
+        why = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+        raise RunError(
+            f"This network cannot be captured for --to {target}, so nothing was written: {why[:300]} "
+            f"Try another target: {', '.join(t for t in ('onnx', 'torch', 'openvino') if t != target)}."
+        ) from error
 
 
 @contextmanager

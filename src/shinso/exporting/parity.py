@@ -20,11 +20,11 @@ from ..evaluation import truth_of
 from ..exported import encoded
 from ..metrics import MAIN, score
 from ..schema import Schema
-from .odd import odd_rows
+from .odd import ROUNDS, odd_rows
 
 BOUNDS = {"absolute": 1e-4, "relative": 1e-4}  # an output may differ by absolute + relative * its size
 MOVE = 1e-3  # most that the main metric may move, of its size where that is above 1; or one row's worth
-BATCH, LONG_BATCH = 32, 129
+BATCH, ODD_BATCH, LONG_BATCH = 32, 8, 129  # rows; real, odd, and once so many of the shorter real ones
 SECONDS = 60.0  # that real rows are compared for; at least LEAST of them
 LEAST = 32
 
@@ -115,15 +115,15 @@ def prove(
     metrics = _real(schema, rehearsal, run, export, proof)
     return {
         "rows": proof.rows, "largest_difference": proof.worst, "bounds": BOUNDS, "metrics": metrics,
-        "batches": sorted({1, BATCH, LONG_BATCH}),
+        "batches": [1, ODD_BATCH, BATCH, LONG_BATCH],
     }  # fmt: skip
 
 
 def _batches(count: int) -> Iterator[list[int]]:
-    """Every row alone, all together, and one long batch."""
-    yield from ([i] for i in range(count))
-    yield list(range(count))
-    yield [i % count for i in range(LONG_BATCH)]
+    """Every row of the first round alone, then all in small batches of unequal rows."""
+    yield from ([i] for i in range(count // ROUNDS))
+    for start in range(0, count, ODD_BATCH):
+        yield list(range(start, min(count, start + ODD_BATCH)))
 
 
 def _shown(odd: Mapping[str, list[Any]], row: int) -> str:
@@ -137,10 +137,16 @@ def _shown(odd: Mapping[str, list[Any]], row: int) -> str:
 
 def _real(schema: Schema, rehearsal: Rehearsal, run: Answer, export: Answer, proof: Proof) -> dict[str, Any]:
     """Real rows in batches; gives the main metric of both by predicted column."""
-    started, done = time.perf_counter(), []
+    started = time.perf_counter()
+    done: list[Rows] = []
     sides: tuple[list[Arrays], list[Arrays]] = ([], [])
     loader = Loader(rehearsal.store, schema.given, rehearsal.rows, BATCH)
     for rows, arrays in loader.in_order():
+        if not done:  # of the shorter rows, for one of long texts would fill the memory
+            long = loader.take(np.resize(rows, LONG_BATCH))
+            proof.compare(
+                "long", [_named(rehearsal.table, int(rows[0]))] * LONG_BATCH, run(long), export(long)
+            )
         outputs = run(arrays), export(arrays)
         proof.compare("real", [_named(rehearsal.table, int(row)) for row in rows], *outputs)
         done.append(rows)

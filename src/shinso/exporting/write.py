@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import save
 
 from ..console import Console
@@ -19,8 +21,8 @@ from ..data.given import encode_given, refuse_bad
 from ..data.sources import Source
 from ..data.table import Table
 from ..data.tabular import Tabular
-from ..errors import RunError, SettingError, ShinsoError, did_you_mean
-from ..exported import FORMAT, GOLDEN, GRAPH, MANIFEST, SCHEMA, Export, encoded
+from ..errors import MissingExtraError, RunError, SettingError, ShinsoError, did_you_mean
+from ..exported import FORMAT, GOLDEN, GRAPH, MANIFEST, OPENVINO, SCHEMA, TORCH, Export, encoded
 from ..files import file_digest, sync_folder, write_atomic, write_json
 from ..forecasting import Window
 from ..machine import using
@@ -28,15 +30,16 @@ from ..reopening import reopened
 from ..run import RunDirectory, free_name
 from ..version import VERSION
 from ..watching.reference import NAME as REFERENCE
-from .graph import OPSET, Deployed, Signature, long_enough, must_be_exportable, to_onnx
+from .graph import OPSET, Deployed, Signature, long_enough, must_be_exportable, settled, to_onnx, to_torch
 from .odd import odd_rows
-from .parity import BATCH, BOUNDS, Rehearsal, prove
+from .parity import BATCH, BOUNDS, REMEDY, Answer, Arrays, Rehearsal, prove
 
-TARGETS = ("onnx",)
+TARGETS = ("onnx", "torch", "openvino")
 ROWS = 1000  # real rows that an export is compared on at most
 GOLDEN_ROWS = 4
 READING = ("header", "separator", "encoding", "table")  # settings of the data that reading new rows needs
-PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
+PACKAGES = {"onnx": ("onnx", "onnxruntime"), "torch": (), "openvino": ("onnx", "openvino")}
+MAIN = {"onnx": GRAPH, "torch": TORCH, "openvino": "model.bin"}  # the file that makes a version
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Made:
     """One network, ready to be written for any target."""
 
     run: RunDirectory
-    module: Deployed
+    own: Deployed  # the network of the run, which is what an export is compared with
+    module: Deployed  # the one that is exported
     signature: Signature
     inputs: dict[str, Any]  # an example batch
     golden: dict[str, Any]  # tensors by name
@@ -109,16 +113,17 @@ def _spread(rows: int) -> Any:
 
 def make(run: RunDirectory, rehearsal: Rehearsal) -> Made:
     """The network as one module in fp32, an example of what it reads, and golden tensors."""
-    module = Deployed(run.network.to("cpu").float().eval(), run.schema, run.calibration).eval()
+    network = run.network.to("cpu").float().eval()
+    own, module = (Deployed(n, run.schema, run.calibration).eval() for n in (network, settled(network)))
     inputs = long_enough(run.schema, _example(run, rehearsal))
-    outputs = module.on(inputs)
+    outputs = own.on(inputs)
     signature = Signature.of(run.schema, inputs, outputs)
     odd = {name: values[-GOLDEN_ROWS:] for name, values in odd_rows(run.schema).items()}
     golden_in = {c.name: encoded(c, odd[c.name]) for c in run.schema.given}
-    golden_out = module.on(golden_in)
+    golden_out = own.on(golden_in)
     golden = {f"input.{one['name']}": golden_in[one["column"]] for one in signature.inputs}
     golden |= {f"output.{one['name']}": golden_out[one["column"]] for one in signature.outputs}
-    return Made(run, module, signature, inputs, golden)
+    return Made(run, own, module, signature, inputs, golden)
 
 
 def _example(run: RunDirectory, rehearsal: Rehearsal) -> dict[str, Any]:
@@ -131,7 +136,13 @@ def _example(run: RunDirectory, rehearsal: Rehearsal) -> dict[str, Any]:
 
 def write_graph(made: Made, to: str, folder: Path) -> None:
     """All files but the manifest; then a manifest without proof, with which the export can be opened."""
-    write_atomic(folder / GRAPH, to_onnx(made.module, made.run.schema, made.inputs, made.signature))
+    parts = (made.module, made.run.schema, made.inputs)
+    if to == "torch":
+        to_torch(*parts, folder / TORCH)
+    elif to == "openvino":
+        to_openvino(to_onnx(*parts, made.signature), folder)
+    else:
+        write_atomic(folder / GRAPH, to_onnx(*parts, made.signature))
     write_json(folder / SCHEMA, made.run.schema.to_dict())
     write_atomic(folder / GOLDEN, save({k: np.ascontiguousarray(v) for k, v in made.golden.items()}))
     if (made.run.path / REFERENCE).is_file():  # so that what an export answers can be watched too
@@ -139,18 +150,58 @@ def write_graph(made: Made, to: str, folder: Path) -> None:
     write_manifest(made, to, folder, {})
 
 
+def to_openvino(graph: bytes, folder: Path) -> None:
+    """An ONNX graph as model.xml and model.bin, in fp32."""
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError(
+            "OpenVINO is not installed, which writes these exports: pip install 'shinso[edge,export]'"
+        ) from None
+    source = folder / GRAPH
+    write_atomic(source, graph)
+    try:
+        model = openvino.convert_model(source)
+        openvino.save_model(model, folder / OPENVINO, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise RunError(
+            f"OpenVINO cannot take this network, so nothing was written: {str(error)[:300]} Use --to onnx."
+        ) from error
+    source.unlink()
+
+
 def prove_equal(made: Made, rehearsal: Rehearsal, folder: Path) -> dict[str, Any]:
     """The export, opened as users open it, beside torch."""
     found = Export(folder, made.run.plan.threads)
     found.verify()
+    if (folder / TORCH).exists():
+        program = torch.export.load(folder / TORCH).module()  # of this very process, not of a stranger
+        answer = guarded(partial(made.own.on, module=program))
+        return prove(made.run.schema, rehearsal, made.own.on, answer, found.encode)
     found.check()
-    return prove(made.run.schema, rehearsal, made.module.on, found.forward, found.encode)
+    return prove(made.run.schema, rehearsal, made.own.on, guarded(found.forward), found.encode)
+
+
+def guarded(answer: Answer) -> Answer:
+    """`answer`, whose failure on a batch is an error that says what to do."""
+
+    def guard(inputs: Arrays) -> dict[str, Any]:
+        try:
+            return answer(inputs)
+        except Exception as error:  # each runtime has classes of its own
+            shapes = {name: array.shape for name, array in inputs.items()}
+            raise RunError(
+                f"The export does not take a batch of the shapes {shapes}, so nothing was written: "
+                f"{str(error)[:200]} {REMEDY}"
+            ) from error
+
+    return guard
 
 
 def write_manifest(made: Made, to: str, folder: Path, parity: dict[str, Any]) -> None:
     """`export.json`: everything about the export that is not in its graph."""
     run = made.run
-    graph = file_digest(folder / GRAPH)
+    graph = file_digest(folder / MAIN[to])
     files = sorted(p for p in folder.iterdir() if p.name != MANIFEST and p.name[0] != ".")
     write_json(
         folder / MANIFEST,
@@ -159,7 +210,7 @@ def write_manifest(made: Made, to: str, folder: Path, parity: dict[str, Any]) ->
             "target": to,
             "name": run.path.resolve().name,
             "version": graph[:12],
-            "opset": OPSET,
+            "opset": None if to == "torch" else OPSET,
             "inputs": made.signature.inputs,
             "outputs": [{**one, "bound": BOUNDS} for one in made.signature.outputs],
             "precision": "fp32",
@@ -171,7 +222,10 @@ def write_manifest(made: Made, to: str, folder: Path, parity: dict[str, Any]) ->
                 "weights": file_digest(run.path / "weights.safetensors"),
                 "manifest": file_digest(run.path / "manifest.json"),
             },
-            "versions": {"shinso": VERSION, **{name: version(name) for name in PACKAGES}},
+            "versions": {
+                "shinso": VERSION,
+                **{name: version(name) for name in ("torch", "numpy", *PACKAGES[to])},
+            },
             "files": {p.name: {"bytes": p.stat().st_size, "blake2b": file_digest(p)} for p in files},
         },
     )

@@ -41,6 +41,7 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
+from ..layers.steps import onnx_states
 from .base import Encoder, Known
 from .series import TOKENS, within
 from .spelling import Spelling
@@ -83,6 +84,8 @@ class Recurrent(nn.Module):
         def read(x_BND: Tensor, suffix: str) -> Tensor:
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             weights: list[Tensor] = [self.layers.get_parameter(f"{name}_l{layer}{suffix}") for name in names]
+            if torch.onnx.is_in_onnx_export():
+                return onnx_states(self.cell, x_BND, weights)
             start_1BH = x_BND.new_zeros(1, len(x_BND), self.layers.hidden_size)
             # biases, one layer, no dropout, in training, one direction, batch first
             how = (True, 1, 0.0, self.training, False, True)
