@@ -110,7 +110,7 @@ class Workload:
 
 WORKLOADS: dict[str, Workload] = {
     "mlp": Workload(partial(Perceptron, 2048), (2048, 2048), 12),
-    "convolution": Workload(partial(Convolutions, 256, 256), (64, 256, 16, 16), 12),
+    "convolution": Workload(partial(Convolutions, 256, 256), (16, 256, 16, 16), 12),
     "transformer": Workload(partial(Block, 768), (16, 256, 768), 10),
     "lstm": Workload(partial(Recurrence, 512, 512), (256, 64, 512), 10),
     "mlp_small": Workload(partial(Perceptron, 512), (256, 512), 300),

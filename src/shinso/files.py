@@ -15,8 +15,9 @@ MAX_JSON_BYTES = 512 << 20
 
 
 def write_atomic(path: Path, *content: bytes | str) -> None:
-    """Put `content`, one part after another, at `path` so that a reader, or a kill at any moment, sees the old file or the new one.
+    """Put `content` at `path` so that a reader, or a kill at any moment, sees the old file or the new one.
 
+    Parts are written one after another, so that large ones need not be joined in memory first.
     A full disk or a read-only folder is a `ShinsoError` that names the file; what stood there before stays.
     """
     temporary: str | None = None
