@@ -44,7 +44,7 @@ def test_every_parameter_of_every_verb_has_help_and_a_flag() -> None:
         text = commands[name].format_help()
         for parameter in inspect.signature(verb).parameters:
             flag = cli.NAMES.get(parameter, parameter)
-            assert flag in text or flag.upper() in text, (name, parameter)
+            assert flag.replace("_", "-") in text or flag.upper() in text, (name, parameter)
             assert cli._helps(inspect.getdoc(verb) or "").get(parameter), (name, parameter)
 
 
@@ -74,6 +74,18 @@ def test_the_flags_are_these_and_no_others() -> None:
         "samples": ["name", "out"],
         "settings": [],
         "machine": ["threads"],
+        "serve": sorted(
+            ["models", "host", "port", "grpc_port", "keys", "tls_cert", "tls_key", "deadline", "batch",
+             "queue", "max_body", "cors", "folder", "drain", "threads", "log_requests", "log", "log_sample",
+             "log_private", "split", "shadow", "allow", "quiet"]
+        ),
+        "export": ["allow", "data", "out", "quiet", "run", "to"],
+        "monitor": sorted(
+            ["run", "log", "since", "until", "over", "reference", "key", "prometheus", "out", "quiet"]
+        ),
+        "label": ["data", "id", "log", "quiet"],
+        "promote": ["force", "note", "shadow", "share", "version"],
+        "rollback": ["folder", "note"],
         "find-rate": ["data", "given", "predict", "quiet", "seed", "settings", "steps", "types"],
     }  # fmt: skip
 

@@ -28,9 +28,11 @@ from .api import (
 )
 from .errors import DataError, RunError, SettingError, ShinsoError
 from .handle import Run
+from .shipping import export, label, monitor, promote, rollback, serve
 from .version import VERSION
 
 if TYPE_CHECKING:
+    from .client import Client as Client
     from .config import RunConfig as RunConfig
     from .network import Network as Network
     from .schema import Schema as Schema
@@ -38,12 +40,13 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 # Nouns that need NumPy, pydantic or torch are loaded when they are first asked for.
-_NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
+_NOUNS = {"Client": "client", "RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
-    "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models", "predict",
-    "report", "robustness", "samples", "settings", "train",
+    "Client", "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
+    "audit", "compare", "doctor", "evaluate", "explain", "export", "find_rate", "label", "mitigate", "models",
+    "monitor", "predict", "promote", "report", "robustness", "rollback", "samples", "serve", "settings",
+    "train",
 ]  # fmt: skip
 
 

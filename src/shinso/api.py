@@ -82,7 +82,7 @@ def predict(
     """Predict for every row of data: key, predicted column, probabilities or interval beside it.
 
     Args:
-        run: Run directory.
+        run: Run directory, or an export of one, which needs no torch.
         data: Rows with the columns that the run was given in training.
         coverage: How often an interval, or a set of labels, shall hold the truth, as in 0.95.
         abstain: Leave the answer empty where more than one label is possible at this coverage.
@@ -94,6 +94,11 @@ def predict(
     Returns:
         Columns as lists: the key (row number or file), the prediction, and how sure it is.
     """
+    if (path_of(run) / "export.json").is_file():
+        given: dict[str, list[Any]] = work("exporting.rows").predict(
+            path_of(run), data, coverage=coverage, abstain=abstain, fair=fair, out=out, quiet=quiet
+        )
+        return given
     found: dict[str, list[Any]] = work("verbs").predict(
         path_of(run), data, coverage=coverage, abstain=abstain, fair=fair, out=out,
         allow=(*allowed_by(run), *allow), quiet=quiet,

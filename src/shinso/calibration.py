@@ -20,7 +20,7 @@ COVERAGE = 0.9
 BAND_ROWS = 200  # validation rows that an interval width is read from at least, where there are more
 MOST_BANDS = 8
 MOST_SCORES, LARGEST_SCORES = 500, 20  # of the errors of each band that are stored
-_SMALLEST = 1e-12
+SMALLEST = 1e-12  # probability that a logit is made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +241,7 @@ def golden_section(function: Callable[[float], float], low: float, high: float, 
 
 
 def _logits(probabilities: Floats) -> Floats:
-    return np.log(np.maximum(probabilities, _SMALLEST))
+    return np.log(np.maximum(probabilities, SMALLEST))
 
 
 def _soften(logits: Floats, temperature: float) -> Floats:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import api
+from . import api, shipping
 from .errors import ShinsoError, did_you_mean
 from .handle import Run, work
 from .memory import keep_freed_memory
@@ -32,11 +32,17 @@ VERBS: dict[str, Callable[..., Any]] = {
     "report": api.report,
     "compare": api.compare,
     "audit": api.audit,
+    "monitor": shipping.monitor,
+    "label": shipping.label,
+    "promote": shipping.promote,
+    "rollback": shipping.rollback,
+    "serve": shipping.serve,
     "samples": api.samples,
     "models": api.models,
     "settings": api.settings,
     "machine": api.machine,
     "find-rate": api.find_rate,
+    "export": shipping.export,
 }
 EXAMPLES = """\
 examples:
@@ -110,7 +116,8 @@ def _add(command: argparse.ArgumentParser, parameter: inspect.Parameter, help: s
     help = help.replace("%", "%%")
     if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
         optional = default is not inspect.Parameter.empty
-        command.add_argument(name, nargs="?" if optional else None, metavar=name.upper(), help=help)
+        count = "+" if "Sequence" in str(parameter.annotation) else "?" if optional else None
+        command.add_argument(name, nargs=count, metavar=name.upper(), help=help)
         return
     flags = ([SHORT[name]] if name in SHORT else []) + [f"--{NAMES.get(name, name).replace('_', '-')}"]
     kind = str(parameter.annotation)
@@ -169,6 +176,8 @@ def _helps(text: str) -> dict[str, str]:
 
 def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
     """Print what a command gives."""
+    if result is None:
+        return
     if isinstance(result, Run):
         document: dict[str, Any] = {"run": str(result.path), "report": str(result.path / "report.html")}
         if as_json:

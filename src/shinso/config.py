@@ -62,6 +62,9 @@ class DataConfig(Config):
     max_length: int | None = option(
         None, "Most tokens of a text, or readings of a series, that are read.", low=1
     )
+    private: str = option(
+        "", "Columns, with commas, of which the run keeps no sample for the monitor, and logs keep nothing."
+    )
     cache: str | None = option(None, "Folder of the decoded data; the user's cache folder when not given.")
 
 

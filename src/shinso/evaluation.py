@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from .answers import PROBABILITIES as PROBABILITIES  # said again for the many that measure and answer
+from .answers import answers as answers
+from .answers import calibrated as calibrated
+from .answers import labels_of as labels_of
+from .answers import require_columns as require_columns
+from .answers import stacked
 from .calibration import Calibration
 from .columns import Column, Values
 from .columns.category import Category
-from .columns.labels import Labels
-from .columns.mask import Mask
 from .data.loader import Loader
 from .data.store import Store
-from .errors import DataError, SettingError
 from .heads import POOLED
 from .loop import to_tensors
 from .metrics import MAIN, evaluate_predictions, lower_is_better
@@ -26,7 +29,6 @@ from .randomness import private_randomness
 from .schema import Schema
 
 MEASURED = {"category": "log_loss"}  # what validation watches, where it is not the main metric of the kind
-PROBABILITIES = frozenset({"category", "labels"})  # kinds whose prediction is a vector of probabilities
 
 
 def predict_rows(
@@ -46,7 +48,7 @@ def predict_rows(
                 else:
                     for place, value in zip(places, values, strict=True):
                         found[column.name][place] = column.decode(value)
-    return {c.name: _stacked(c, found[c.name]) for c in schema.predict}
+    return {c.name: stacked(c, found[c.name]) for c in schema.predict}
 
 
 def truth_of(column: Column, values: Values, encoded: Any) -> Any:
@@ -128,93 +130,5 @@ def measure(
     }
 
 
-def calibrated(column: Column, prediction: Any, calibration: Mapping[str, Calibration]) -> Any:
-    """Predictions as metrics take them: probabilities after temperature scaling, masks as class numbers."""
-    if isinstance(column, Mask):
-        return [np.searchsorted(column.levels, mask) for mask in prediction]
-    if column.kind == "category" and column.name in calibration:
-        return calibration[column.name].apply(prediction)
-    return prediction
-
-
-def labels_of(column: Column) -> Sequence[str]:
-    """The classes of a column that has them."""
-    if isinstance(column, Category | Labels):
-        return tuple(str(label) for label in column.labels)
-    if isinstance(column, Mask):
-        return tuple(str(level) for level in column.levels)
-    return ()
-
-
-def answers(
-    schema: Schema, predictions: Mapping[str, Any], calibration: Mapping[str, Calibration], *,
-    sets: bool = False, abstain: bool = False,
-) -> dict[str, list[Any]]:  # fmt: skip
-    """The table that `predict` gives: each predicted column under its own name, and how sure beside it.
-
-    A category brings `name: label` probabilities, labels likewise; a number `name low` and `name high`.
-    `sets` adds `name set`, the possible labels; `abstain` leaves `name` empty where there are several.
-    """
-    table: dict[str, list[Any]] = {}
-    for c in schema.predict:
-        values = predictions[c.name]
-        if c.kind in PROBABILITIES:
-            values = calibrated(c, values, calibration)
-        table[c.name] = [c.decode(v) for v in values] if c.kind in PROBABILITIES else list(values)
-        if c.kind == "number":
-            table[c.name] = rounded(values)
-        if c.kind in PROBABILITIES:
-            shares = np.asarray(values, np.float64).round(6)
-            if sets and c.kind == "category":
-                table |= possible(c, values, calibration[c.name], table[c.name], abstain=abstain)
-            for i, label in enumerate(labels_of(c)):
-                table[f"{c.name}: {label}"] = shares[:, i].tolist()
-        ends = calibration[c.name].interval(np.asarray(values, np.float64)) if c.kind == "number" else None
-        if ends is not None:
-            table[f"{c.name} low"], table[f"{c.name} high"] = rounded(ends[0]), rounded(ends[1])
-    return table
-
-
-def possible(
-    column: Column, probabilities: Any, calibration: Calibration, answers: list[Any], *, abstain: bool
-) -> dict[str, list[Any]]:
-    """The answers, empty where several labels are possible and `abstain` says so, and the sets of labels."""
-    sets_nC = calibration.sets(probabilities)
-    if sets_nC is None:
-        raise SettingError(
-            f"Too few validation rows were there to promise a coverage for {column.name!r}. "
-            f"Train with more rows."
-        )
-    labels = labels_of(column)
-    listed = [[labels[i] for i in np.flatnonzero(row).tolist()] for row in sets_nC]
-    kept = [a if len(s) == 1 or not abstain else None for a, s in zip(answers, listed, strict=True)]
-    return {column.name: kept, f"{column.name} set": listed}
-
-
-def rounded(values: Iterable[float]) -> list[float]:
-    """Numbers to the seven digits that float32 holds."""
-    return [float(f"{value:.7g}") for value in values]
-
-
-def require_columns(schema: Schema, names: Sequence[str], *, targets: bool) -> None:
-    """Raise `DataError` where data lacks a column that the run reads (or, to be evaluated, predicts)."""
-    wanted = [c.name for c in schema.given] + ([c.name for c in schema.predict] if targets else [])
-    lacking = [name for name in wanted if name not in names]
-    if lacking:
-        raise DataError(
-            f"The data has no column {', '.join(map(repr, lacking))}, which the run "
-            f"{'needs to be evaluated' if targets else 'reads'}. It has: {', '.join(map(repr, names))}. "
-            f"Add the column, or rename the one that holds it."
-        )
-
-
 def _empty(column: Column, rows: int) -> Any:
     return np.zeros((rows, len(labels_of(column)))) if column.kind in PROBABILITIES else [None] * rows
-
-
-def _stacked(column: Column, values: Any) -> Any:
-    if column.kind == "number":
-        return np.asarray(values, np.float64)
-    if column.kind == "datetime":
-        return np.asarray(values, "datetime64[us]")
-    return values

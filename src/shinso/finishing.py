@@ -30,6 +30,7 @@ from .randomness import private_randomness
 from .reporting.terminal import summary_lines
 from .reports import write_report
 from .run import RunDirectory
+from .watching.keeping import keep_reference
 
 BATCH = 1024
 BASELINE_SHARE = 0.15  # of the training time
@@ -86,6 +87,9 @@ def finish(
     write_predictions(run, prepared, rows, predictions, truths, calibration)
     run.write_json("mistakes.json", worst(prepared, rows, predictions, truths, calibration))
     run.write_json("summary.json", summaries(prepared))
+    train = spread_rows(prepared.split.train, SUMMARISED)
+    given = {c: prepared.table.values(c.name, train) for c in prepared.schema.given}
+    keep_reference(run.path, given, prepared.schema, run.config, prepared.table.describe())
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     write_report(run, evaluation)
     run.seal()

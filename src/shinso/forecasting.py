@@ -76,6 +76,12 @@ class Window:
         assert values.shape[1] == series["variables"], "the run and the data have equal numbers of variables"
         return Table.read({PAST: object_array([values])})
 
+    def steps(self, future: Any) -> dict[str, list[Any]]:
+        """A predicted future as a table: a row for each step ahead, a column for each predicted one."""
+        future_AV = np.asarray(future).reshape(self.ahead, -1)
+        columns = {column: future_AV[:, i].tolist() for i, column in enumerate(self.predict)}
+        return {"step": list(range(1, self.ahead + 1)), **columns}
+
     def variables(self, table: Table) -> list[str]:
         """The columns that are read: the predicted ones first."""
         names = list(dict.fromkeys((*self.predict, *(self.given or ()))))

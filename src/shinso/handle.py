@@ -45,6 +45,18 @@ class Run:
         """The main metric by strength of attacks and corruptions; see `shinso.robustness`."""
         return work("api").robustness(self, data, against=against)
 
+    def monitor(self, *, log: str | Path | None = None, since: str | None = None) -> dict[str, Any]:
+        """What was served beside what was trained on; see `shinso.monitor`."""
+        return work("shipping").monitor(self, log=log, since=since)
+
+    def serve(self, *, port: int = 8000, grpc_port: int | None = None) -> None:
+        """Answer over HTTP (and gRPC) until it is stopped; see `shinso.serve`."""
+        work("shipping").serve(self, port=port, grpc_port=grpc_port)
+
+    def export(self, to: str = "onnx", *, data: Data = None, out: str | Path | None = None) -> Path:
+        """Write the run for programs without torch; see `shinso.export`."""
+        return work("shipping").export(self, to=to, data=data, out=out)
+
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
         return work("api").report(self)

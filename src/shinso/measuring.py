@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from .console import Console
+from .data.given import read_aloud
 from .data.sources import Source
 from .data.table import Table
 from .errors import DataError, SettingError
@@ -24,7 +25,7 @@ from .preparing import prepare
 from .repeating import cross_validated, learning_curve, own_table, question_of
 from .run import RunDirectory
 from .slices import Measured, by_slices, worst_slices
-from .verbs import judged, opened, read_aloud, thresholds_of
+from .verbs import judged, opened, thresholds_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def evaluate(
     if data is None and not wanted.rows:
         found = dict(run.evaluation)
     else:
-        table = own_rows(run) if data is None else read_aloud(data, run, console)
+        table = own_rows(run) if data is None else read_aloud(data, run.config.data, console)
         found, measured = judged(run, table, console)
         if data is None:
             found["part"], found["rows"] = run.evaluation["part"], {run.evaluation["part"]: len(table)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .console import Console
 from .data.audit import notes_of, quick_audit
 from .data.cache import Store, encode_table
 from .data.clean import Examination, examine
+from .data.given import encode_given as encode_given
 from .data.loader import Loader, Rows
 from .data.notes import Bad, Note, plural
 from .data.split import Split, split
@@ -215,16 +215,6 @@ def class_weights(column: Column, store: Store, train: Rows) -> list[float]:
         return [float(w) for w in weights]
     share = np.nanmean(targets, axis=0)
     return [float(w) for w in 0.5 / np.clip(share, 1e-3, 1)]
-
-
-def encode_given(
-    table: Tabular, columns: Sequence[Column], console: Console, cache: Path | None = None
-) -> Store:
-    """Columns of new data, through the code that training used."""
-    with console.progress("reading") as advance:
-        return encode_table(
-            table, columns, folder=cache, workers=2, progress=lambda done, total: advance(done, total)
-        )
 
 
 def _without_unusable(

@@ -12,6 +12,7 @@ from .reporting.audit_page import lines as audit_lines
 from .reporting.measured import evaluation_lines, mitigation_lines
 from .schema import display_width, pad
 from .stress import measure
+from .watching import deployment, labelling, monitor
 from .writing import to_csv
 
 
@@ -81,4 +82,8 @@ PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "compare": _comparison,
     "machine": _machine,
     "find-rate": _rates,
+    "monitor": monitor.lines,
+    "label": labelling.lines,
+    "promote": deployment.lines,
+    "rollback": deployment.lines,
 }

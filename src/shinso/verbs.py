@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from . import training
-from .calibration import Calibration
+from .answers import answers, calibrated, covering, require_columns
 from .config import RunConfig
 from .console import Console
+from .data.given import encode_given, read_aloud, refuse_bad
 from .data.loader import Loader
 from .data.sources import Source
 from .data.table import Table
 from .data.tabular import Tabular
 from .diagnosis import examine
-from .errors import DataError, RunError, SettingError
-from .evaluation import answers, calibrated, measure, predict_rows, require_columns, truth_of, unseen_labels
+from .errors import RunError, SettingError
+from .evaluation import measure, predict_rows, truth_of, unseen_labels
 from .explaining import explain as explaining
 from .explaining.explain import Asked
 from .files import read_json, write_atomic
@@ -29,7 +30,7 @@ from .machine import this_machine
 from .metrics import coverage as coverage_of
 from .mitigation import shift
 from .plan import applied, make_plan
-from .preparing import Question, encode_given
+from .preparing import Question
 from .rates import LEAST_STEPS
 from .reports import write_report
 from .run import RunDirectory
@@ -38,7 +39,6 @@ from .stress import measure as robust
 from .writing import check_suffix, write_table
 
 BATCH = 1024
-MOST_SAID = 5  # bad rows and cells that are said one by one
 
 
 def train(
@@ -85,8 +85,8 @@ def predict(
     if out is not None:
         check_suffix(Path(out))
     run = opened(path, allow)
-    calibration = covering(run, coverage, abstain=abstain)
-    table = read_aloud(data, run, Console(quiet=quiet))
+    calibration = covering(run.schema, run.calibration, coverage, abstain=abstain, of=str(path))
+    table = read_aloud(data, run.config.data, Console(quiet=quiet))
     window = run.data["window"]
     if window is not None:
         found = forecast(run, Window.restore(window), table, Console(quiet=quiet))
@@ -125,48 +125,17 @@ def thresholds_of(run: RunDirectory) -> dict[str, Any]:
     return found
 
 
-def covering(run: RunDirectory, coverage: float | None, *, abstain: bool) -> dict[str, Calibration]:
-    """The calibration of a run for a coverage that the user asks for."""
-    if coverage is None:
-        if abstain:
-            raise SettingError(
-                "Say how sure an answer has to be: --abstain needs --coverage, as in --coverage 0.9."
-            )
-        return run.calibration
-    kinds = {c.name: c.kind for c in run.schema.predict}
-    if not set(kinds.values()) <= {"category", "number"} or (abstain and "category" not in kinds.values()):
-        raise SettingError(
-            f"{run.path} predicts {', '.join(f'{n!r} ({k})' for n, k in kinds.items())}. A coverage can "
-            f"be promised for categories and numbers; abstaining is for categories."
-        )
-    return {name: found.at(coverage) for name, found in run.calibration.items()}
-
-
-def read_aloud(data: Source, run: RunDirectory, console: Console) -> Table:
-    """Read a table, saying on stderr which rows and cells could not be used."""
-    table = Table.read(data, run.config.data)
-    for note in table.notes:
-        console.say(f"{'! ' if note.level == 'warning' else '· '}{note.message}")
-    for bad in table.quarantine[:MOST_SAID]:
-        console.say(f"! {bad.file}, row {bad.row}: {bad.reason}")
-    if len(table.quarantine) > MOST_SAID:
-        console.say(f"! ... and {len(table.quarantine) - MOST_SAID:,} more rows or cells")
-    return table
-
-
 def forecast(run: RunDirectory, window: Window, table: Table, console: Console) -> dict[str, list[Any]]:
     """What follows the last row of a table: a row for each step ahead, a column for each predicted one."""
     last = window.last(table, run.schema)
     (name,) = (c.name for c in run.schema.predict)
-    future_AV = np.asarray(predictions_of(run, last, console)[name][0]).reshape(window.ahead, -1)
-    columns = {column: future_AV[:, i].tolist() for i, column in enumerate(window.predict)}
-    return {"step": list(range(1, window.ahead + 1)), **columns}
+    return window.steps(predictions_of(run, last, console)[name][0])
 
 
 def predictions_of(run: RunDirectory, table: Tabular, console: Console) -> dict[str, Any]:
     """By predicted column, in the order of the table: what the network gives."""
     store = encode_given(table, run.schema.given, console)
-    _refuse_bad(store.bad)
+    refuse_bad(store.bad)
     loader = Loader(store, run.schema.given, np.arange(len(table)), BATCH)
     with applied(run.plan):
         return predict_rows(run.network.to(run.plan.device), run.schema, loader, run.plan, run.config.seed)
@@ -187,7 +156,7 @@ def judged(run: RunDirectory, table: Tabular, console: Console) -> tuple[dict[st
     require_columns(run.schema, table.names, targets=True)
     predictions = predictions_of(run, table, console)
     targets = encode_given(table, run.schema.predict, console)
-    _refuse_bad(targets.bad)
+    refuse_bad(targets.bad)
     for name, count in unseen_labels(run.schema, targets).items():
         console.say(f"! {count:,} rows have a {name!r} that training never saw; they are not measured")
     truths = {
@@ -264,12 +233,3 @@ def opened(path: Path, allow: tuple[str, ...]) -> RunDirectory:
     run = RunDirectory(path, allow=allow)
     run.require_complete()
     return run
-
-
-def _refuse_bad(bad: Any) -> None:
-    if bad:
-        lines = "\n".join(f"  {one.file}, row {one.row}: {one.reason}" for one in bad[:5])
-        raise DataError(
-            f"{len(bad)} row{'s' if len(bad) > 1 else ''} cannot be read, so nothing was predicted:\n"
-            f"{lines}\nMend or remove them, then try again."
-        )

@@ -27,6 +27,7 @@ BUCKETS = 1 << 16  # of the bag
 SUBWORDS = 1 << 14  # of the readers' character n-grams
 KERNELS = (1, 3, 5)
 FILTERS, EMBEDDING, READERS, BAG = 32, 32, 4, 64
+PIECES = 8  # in which an exported graph sums a bag
 STRETCH = 256  # tokens of a long text that a reader sees at a step
 WORD_DROPOUT, EMBEDDING_DROPOUT = 0.3, 0.2
 SPACED = ((1, 2, 3, 4, 5, 6), (1, 2, 3), (2, 3, 4, 5))  # characters, tokens, characters of a token
@@ -62,6 +63,7 @@ class NgramNet(Encoder):
         self.missed, self.embedding_dropout = nn.Dropout(WORD_DROPOUT), nn.Dropout(EMBEDDING_DROPOUT)
         self.dropout = nn.Dropout(0.5 if options.dropout is None else options.dropout)
         self.width, self.members = FILTERS * len(KERNELS) * 2, READERS + 1
+        self.settled_VD: Tensor | None = None
         with torch.no_grad():
             for table in (self.bag, self.embed, self.subwords):
                 table.weight[0] = 0
@@ -77,8 +79,19 @@ class NgramNet(Encoder):
         keys = hashed(spelled(ids_BN, self.table_VL), self.orders, BUCKETS, seed=1)
         keys += hashed(ids_BN, self.token_orders, BUCKETS, seed=0)
         keys_BM, weights_BM = counted(torch.cat(keys, 1))
-        bag: Tensor = self.bag(keys_BM, per_sample_weights=weights_BM)
-        return bag + self.bag_bias
+        return self.summed(keys_BM, weights_BM) + self.bag_bias
+
+    def summed(self, keys_BM: Tensor, weights_BM: Tensor) -> Tensor:
+        """(B, BAG): the weighted sum of the embeddings of keys."""
+        if not torch.compiler.is_exporting():
+            bag: Tensor = self.bag(keys_BM, per_sample_weights=weights_BM)
+            return bag
+        room = -keys_BM.shape[1] % PIECES  # in pieces, for what is looked up is many times what is summed
+        keys_PBM = F.pad(keys_BM, (0, room)).unflatten(1, (PIECES, -1)).unbind(1)
+        weights_PBM = F.pad(weights_BM, (0, room)).unflatten(1, (PIECES, -1)).unbind(1)
+        pairs = zip(keys_PBM, weights_PBM, strict=True)
+        sums = [(w.unsqueeze(1) @ F.embedding(k, self.bag.weight)).squeeze(1) for k, w in pairs]
+        return torch.stack(sums).sum(0)
 
     def read(self, ids_BN: Tensor) -> Tensor:
         """(B, K, W): what each reader makes of the tokens; in training, of a stretch of a long text."""
@@ -102,12 +115,15 @@ class NgramNet(Encoder):
 
     def embedded(self, ids_BN: Tensor) -> Tensor:
         """(B, N, K * D): a token's own embedding and those of its character n-grams; zeros for padding."""
-        if torch.compiler.is_exporting():  # shapes must not depend on what the tokens are
-            return F.embedding(ids_BN, self.spelt(torch.arange(len(self.ids_VM)))) * (ids_BN > 0).unsqueeze(
-                -1
-            )
+        if self.settled_VD is not None:  # an exported graph, whose shapes do not depend on the tokens
+            return F.embedding(ids_BN, self.settled_VD) * (ids_BN > 0).unsqueeze(-1)
         distinct, place_BN = ids_BN.unique(return_inverse=True)
         return F.embedding(place_BN, self.spelt(distinct)) * (ids_BN > 0).unsqueeze(-1)
+
+    def settle(self) -> None:
+        """Compute the vectors of all tokens once, for a network that learns no more."""
+        with torch.no_grad():
+            self.settled_VD = self.spelt(torch.arange(len(self.ids_VM)))
 
     def spelt(self, ids_U: Tensor) -> Tensor:
         """(U, K * D): embeddings of some tokens of the vocabulary."""
@@ -144,13 +160,21 @@ def spelled(ids_BN: Tensor, table_VL: Tensor) -> Tensor:
     counts_BN = (codes_BNL > 0).sum(-1)
     first_BN = counts_BN.cumsum(1) - counts_BN
     longest = table_VL.shape[1]
-    size = ids_BN.shape[1] * longest
-    if not torch.compiler.is_exporting():
-        size = max(1, int(counts_BN.sum(1).max()))
+    size = measured(counts_BN, ids_BN.shape[1] * longest)
     place_BNL = first_BN.unsqueeze(-1) + torch.arange(longest, device=ids_BN.device)
     place_BNL = torch.where(codes_BNL > 0, place_BNL, size)
     spelt_BM = torch.zeros(len(ids_BN), size + 1, dtype=torch.long, device=ids_BN.device)
     return spelt_BM.scatter(1, place_BNL.flatten(1), codes_BNL.flatten(1))[:, :size]
+
+
+def measured(counts_BN: Tensor, most: int) -> int:
+    """Characters of the longest text, at least 1 and at most `most`."""
+    if not torch.compiler.is_exporting():
+        return max(1, int(counts_BN.sum(1).max()))
+    size: int = counts_BN.sum(1).max().clamp(min=1).item()  # type: ignore[assignment]  # a symbol
+    torch._check(size >= 1)  # what a graph has to know of a size that only the batch tells
+    torch._check(size <= most)
+    return size
 
 
 def hashed(codes_BM: Tensor, orders: Sequence[int], buckets: int, seed: int) -> list[Tensor]:

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.steps import onnx_states
 from .base import Known
 from .recurrent import SETTINGS, RecurrentNet, both_ways
 
@@ -58,6 +59,10 @@ class PeepholeRecurrent(nn.Module):
     def _reader(self, layer: int) -> Callable[[Tensor, str], Tensor]:
         def read(x_BND: Tensor, suffix: str) -> Tensor:
             end = f"_l{layer}{suffix}"
+            if self.squash and torch.onnx.is_in_onnx_export():
+                names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                weights = [self.layers.get_parameter(name + end) for name in names]
+                return onnx_states("lstm", x_BND, weights, self.peepholes[f"peephole{end}"])
             bias_G = self.layers.get_parameter(f"bias_ih{end}") + self.layers.get_parameter(f"bias_hh{end}")
             given_BNG = F.linear(x_BND, self.layers.get_parameter(f"weight_ih{end}"), bias_G)
             weight_GH = self.layers.get_parameter(f"weight_hh{end}")

@@ -41,6 +41,7 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
+from ..layers.steps import onnx_states
 from .base import Encoder, Known
 from .series import TOKENS, within
 from .spelling import Spelling
@@ -83,6 +84,8 @@ class Recurrent(nn.Module):
         def read(x_BND: Tensor, suffix: str) -> Tensor:
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             weights: list[Tensor] = [self.layers.get_parameter(f"{name}_l{layer}{suffix}") for name in names]
+            if torch.onnx.is_in_onnx_export():
+                return onnx_states(self.cell, x_BND, weights)
             start_1BH = x_BND.new_zeros(1, len(x_BND), self.layers.hidden_size)
             # biases, one layer, no dropout, in training, one direction, batch first
             how = (True, 1, 0.0, self.training, False, True)
@@ -101,8 +104,10 @@ def both_ways(
     if not bidirectional:
         return forwards_BNH
     order_BN1 = backwards(lengths_B, x_BND.shape[1]).unsqueeze(-1)
-    reversed_BNH = read(x_BND.gather(1, order_BN1.expand_as(x_BND)), "_reverse")
-    return torch.cat([forwards_BNH, reversed_BNH.gather(1, order_BN1.expand_as(reversed_BNH))], -1)
+    reversed_BNH = read(x_BND.gather(1, order_BN1.expand(-1, -1, x_BND.shape[2])), "_reverse")
+    return torch.cat(
+        [forwards_BNH, reversed_BNH.gather(1, order_BN1.expand(-1, -1, reversed_BNH.shape[2]))], -1
+    )
 
 
 def backwards(lengths_B: Tensor, steps: int) -> Tensor:

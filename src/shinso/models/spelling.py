@@ -37,12 +37,18 @@ class Spelling(nn.Module):
             nn.init.normal_(table.weight, std=scale)
             with torch.no_grad():
                 table.weight[0] = 0
+        self.settled_VD: Tensor | None = None
 
     ids_VM: Tensor
 
+    def settle(self) -> None:
+        """Compute the vectors of all tokens once, for a network that learns no more."""
+        with torch.no_grad():
+            self.settled_VD = self._spelled(torch.arange(len(self.ids_VM)))
+
     def forward(self, ids_BN: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():  # shapes must not depend on what the tokens are
-            return F.embedding(ids_BN, self._spelled(torch.arange(len(self.ids_VM))))
+        if self.settled_VD is not None:  # an exported graph, whose shapes do not depend on the tokens
+            return F.embedding(ids_BN, self.settled_VD)
         distinct_U, place_BN = ids_BN.unique(return_inverse=True)
         return F.embedding(place_BN, self._spelled(distinct_U))
 

@@ -1,0 +1,241 @@
+"""An exported model, opened and run without torch: raw columns in, answers out.
+
+B = rows. Encoding is the column code of training; the graph, run by onnxruntime, holds everything from
+encoded columns to calibrated probabilities; decoding is the code of `shinso predict`. Nothing in an export is
+ever executed but the graph, whose file is compared with its digest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from .answers import answers, covering, decoded
+from .calibration import Calibration
+from .columns import Column
+from .columns.base import object_array
+from .errors import DataError, MissingExtraError, RunError, SettingError, did_you_mean
+from .files import file_digest, read_json
+from .schema import Schema
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+OPENVINO, TORCH = "model.xml", "model.pt2"
+FORMAT = 1  # raised when a release writes exports that older ones cannot read
+MANIFEST, SCHEMA, GOLDEN, GRAPH = "export.json", "schema.json", "golden.safetensors", "model.onnx"
+PARTS = ("inputs", "outputs", "files", "versions", "source", "parity", "calibration", "data")
+
+Columns = Mapping[str, Sequence[Any]]  # a list of raw values for each column
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def is_export(path: Path) -> bool:
+    """Whether there is an export at `path`."""
+    return (path / MANIFEST).is_file()
+
+
+def open_export(path: str | Path, *, threads: int | None = None) -> Export:
+    """The export in a directory, verified; `threads` that one batch is computed with (all cores by default).
+
+    Raises `RunError` where it is missing, altered, or of a format or target that cannot be run here.
+    """
+    export = Export(Path(path), threads)
+    export.verify()
+    return export
+
+
+class Export:
+    """One exported model. `forward` may be called from one thread at a time, everything else from any."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise SettingError(f"An export is computed with 1 thread or more; received {threads}.")
+        self.path, self.threads = path, threads
+
+    def __repr__(self) -> str:
+        return f"shinso.Export({str(self.path)!r})"
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What `export.json` holds: inputs, outputs, bounds, parity, calibration, source, versions."""
+        if not is_export(self.path):
+            raise RunError(f"There is no export at {self.path}. `shinso export RUN` makes one.")
+        found = read_json(self.path / MANIFEST)
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            what = found.get("format") if isinstance(found, dict) else "?"
+            raise RunError(
+                f"{self.path} is an export of format {what!r}; this release reads {FORMAT}. "
+                f"Export the run again, or use the release that wrote it."
+            )
+        for part in PARTS:
+            if not isinstance(found.get(part), list if part in ("inputs", "outputs") else dict):
+                raise RunError(f"{self.path / MANIFEST} is damaged: it has no {part}. Export the run again.")
+        return found
+
+    @property
+    def name(self) -> str:
+        """The name of the run that it was made of."""
+        return str(self.manifest.get("name"))
+
+    @property
+    def version(self) -> str:
+        """The first digits of the digest of the graph: another graph is another version."""
+        return str(self.manifest.get("version"))
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The typed columns with what they learned."""
+        try:
+            return Schema.restore(read_json(self.path / SCHEMA))
+        except ValueError as error:
+            raise RunError(f"{self.path / SCHEMA} is not a valid schema: {error}") from None
+
+    @cached_property
+    def calibration(self) -> dict[str, Calibration]:
+        """By predicted column: what makes intervals and sets. The temperature is in the graph."""
+        stored = self.manifest["calibration"]
+        return {n: replace(Calibration.restore(v), temperature=1.0) for n, v in stored.items()}
+
+    def verify(self) -> None:
+        """Compare every file with the size and the digest that were written beside it."""
+        for name, expected in self.manifest["files"].items():
+            path = self.path / name
+            if Path(name).name != name or not path.is_file():
+                raise RunError(f"{path} is missing. Restore it from a copy, or export the run again.")
+            if path.stat().st_size != expected["bytes"] or file_digest(path) != expected["blake2b"]:
+                raise RunError(
+                    f"{path} was truncated or altered: it is not the file that was exported. "
+                    f"Restore it from a copy, or export the run again."
+                )
+
+    def encode(self, rows: Columns) -> dict[str, NDArray[Any]]:
+        """By given column (B, ...): raw values through the code that training used; ragged ones are padded.
+
+        Raises `DataError` where a column is missing, of another length, or holds what cannot be read.
+        """
+        given = self.schema.given
+        for column in given:
+            if column.name not in rows:
+                known = did_you_mean(column.name, rows)
+                raise DataError(f"The rows have no column {column.name!r}, which the model reads. {known}")
+        counts = {c.name: len(rows[c.name]) for c in given}
+        if len(set(counts.values())) > 1 or not all(counts.values()):
+            raise DataError(f"Every column needs a value for each row, and one row or more; got {counts}.")
+        return {c.name: encoded(c, rows[c.name]) for c in given}
+
+    def forward(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """By predicted column (B, ...): calibrated probabilities, or what `Column.decode` takes."""
+        fed = {one["name"]: np.ascontiguousarray(inputs[one["column"]]) for one in self.manifest["inputs"]}
+        found = self._run(fed)
+        return {one["column"]: found[one["name"]] for one in self.manifest["outputs"]}
+
+    def decode(
+        self, outputs: Arrays, *, coverage: float | None = None, abstain: bool = False
+    ) -> dict[str, list[Any]]:
+        """The table that `shinso predict` gives, without its first column (the key of the row)."""
+        raw = {c.name: decoded(c, outputs[c.name]) for c in self.schema.predict}
+        calibration = self.calibration
+        if coverage is not None or abstain:
+            calibration = covering(self.schema, calibration, coverage, abstain=abstain, of=str(self.path))
+        return answers(self.schema, raw, calibration, sets=coverage is not None, abstain=abstain)
+
+    def check(self) -> None:
+        """Raise `RunError` where the golden inputs do not give the golden outputs on this machine."""
+        inputs, outputs = self.golden
+        found = self.forward(inputs)
+        for one in self.manifest["outputs"]:
+            got, wanted = found[one["column"]], outputs[one["column"]]
+            absolute, relative = one["bound"]["absolute"], one["bound"]["relative"]
+            if got.shape != wanted.shape or not np.allclose(got, wanted, relative, absolute, equal_nan=True):
+                worst = float(np.nanmax(np.abs(got - wanted))) if got.shape == wanted.shape else got.shape
+                raise RunError(
+                    f"{self.path} does not answer on this machine as it did when it was exported: "
+                    f"{one['column']!r} differs by {worst}; the bound is {absolute:g} + {relative:g} of the "
+                    f"value. Export the run again here, or install {self.manifest['versions']}."
+                )
+
+    @cached_property
+    def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Made-up encoded inputs and the outputs that torch gave, by column."""
+        try:
+            stored = load_file(self.path / GOLDEN)
+            sides = [
+                {one["column"]: stored[f"{side}.{one['name']}"] for one in self.manifest[f"{side}s"]}
+                for side in ("input", "output")
+            ]
+        except (SafetensorError, OSError, KeyError) as error:
+            raise RunError(f"{self.path / GOLDEN} is damaged ({error}). Export the run again.") from None
+        return sides[0], sides[1]
+
+    def _run(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        names = [one["name"] for one in self.manifest["outputs"]]
+        if self.manifest.get("target") == "openvino":
+            found = self._compiled(fed)
+            return {name: np.array(found[name]) for name in names}
+        return dict(zip(names, self._session.run(names, fed), strict=True))
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return compiled(self.path / OPENVINO, self.threads)
+
+    @cached_property
+    def _session(self) -> InferenceSession:
+        if self.manifest.get("target") != "onnx":
+            raise RunError(
+                f"{self.path} is an export to {self.manifest.get('target')!r}, which is for other programs. "
+                f"Export the run with --to onnx or openvino to predict and serve with shinso."
+            )
+        return session(self.path / GRAPH, self.threads)
+
+
+def encoded(column: Column, values: Sequence[Any]) -> NDArray[Any]:
+    """(B, ...) of one column."""
+    array = values if isinstance(values, np.ndarray) and values.ndim == 1 else object_array(values)
+    found = column.encode_many(array)
+    return found if isinstance(found, np.ndarray) else column.collate(found)
+
+
+def compiled(graph: Path, threads: int | None = None) -> Any:
+    """A graph of OpenVINO that is ready to run on the CPU, in fp32 whatever the processor is fast at."""
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError(
+            "This export is run by OpenVINO, which is not installed: pip install 'shinso[edge]'"
+        ) from None
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        return openvino.Core().compile_model(graph, "CPU", settings)
+    except RuntimeError as error:
+        raise RunError(f"OpenVINO cannot run {graph}: {str(error)[:300]}. Export the run again.") from error
+
+
+def session(graph: Path, threads: int | None = None) -> InferenceSession:
+    """A graph that is ready to run on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError(
+            "An export is run by onnxruntime, which is not installed: pip install 'shinso[export]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no class of its own for a graph that it cannot take
+        raise RunError(
+            f"onnxruntime cannot run {graph}: {str(error)[:300]}. Export the run again."
+        ) from error

@@ -1,0 +1,191 @@
+"""Proof that an export answers as its run does: on rows of the run, on odd rows, alone and in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answers import calibrated, decoded, labels_of
+from ..columns import Column
+from ..data.loader import Loader
+from ..data.store import Store
+from ..data.tabular import Rows, Tabular
+from ..errors import RunError
+from ..evaluation import truth_of
+from ..exported import encoded
+from ..metrics import MAIN, score
+from ..schema import Schema
+from .odd import ROUNDS, odd_rows
+
+BOUNDS = {"absolute": 1e-4, "relative": 1e-4}  # an output may differ by absolute + relative * its size
+MOVE = 1e-3  # most that the main metric may move, of its size where that is above 1; or one row's worth
+BATCH, ODD_BATCH, LONG_BATCH = 32, 8, 129  # rows; real, odd, and once so many of the shorter real ones
+SECONDS = 60.0  # that real rows are compared for; at least LEAST of them
+LEAST = 32
+
+Arrays = Mapping[str, NDArray[Any]]
+Answer = Callable[[Arrays], dict[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Rows on which an export has to prove itself."""
+
+    table: Tabular
+    store: Store
+    rows: Rows
+    targets: bool  # whether the predicted columns are in the store
+
+
+@dataclass
+class Proof:
+    """What was compared, and how far it was apart; by predicted column."""
+
+    schema: Schema
+    worst: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def compare(self, kind: str, labels: Sequence[str], torch: Arrays, export: Arrays) -> None:
+        """Raise `RunError` that names row, column, output and both values where two batches differ."""
+        for column in self.schema.predict:
+            wanted, found = torch[column.name], export[column.name]
+            if wanted.shape != found.shape:
+                raise RunError(
+                    f"The export gives {column.name!r} in the shape {found.shape}, the run {wanted.shape} "
+                    f"({labels[0]} and what is with it). Nothing was written. {REMEDY}"
+                )
+            apart = difference(wanted, found)
+            if (apart > 1).any():
+                raise RunError(self._said(column, labels, wanted, found, apart))
+            usual = np.abs(wanted.astype(np.float64) - found)
+            self.worst[column.name] = max(self.worst.get(column.name, 0.0), _largest(usual))
+        self.rows[kind] = self.rows.get(kind, 0) + len(labels)
+
+    def _said(
+        self, column: Column, labels: Sequence[str], wanted: Any, found: Any, apart: NDArray[np.float64]
+    ) -> str:
+        place = tuple(int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape))
+        classes = labels_of(column)
+        where = "" if len(place) == 1 else f", place {place[1:]}"
+        if len(place) > 1 and len(classes) == wanted.shape[1]:
+            where = f": {classes[place[1]]}" + ("" if len(place) == 2 else f", place {place[2:]}")
+        return (
+            f"The export does not answer as the run does, so nothing was written. {labels[place[0]]}, output "
+            f"{column.name!r}{where}: the run gives {wanted[place]:.9g}, the export {found[place]:.9g}; they "
+            f"may differ by {BOUNDS['absolute']:g} + {BOUNDS['relative']:g} of the value. {REMEDY}"
+        )
+
+
+REMEDY = "Try another target (--to onnx, torch or openvino), and tell the makers of shinso which run it was."
+
+
+def difference(wanted: NDArray[Any], found: NDArray[Any]) -> NDArray[np.float64]:
+    """How far two arrays are apart, in units of the bound; infinity where only one is not a number.
+
+    >>> difference(np.array([1.0, np.nan]), np.array([1.0004, np.nan])).round(6).tolist()
+    [2.0, 0.0]
+    """
+    wide, other = wanted.astype(np.float64), found.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.abs(wide - other) / (BOUNDS["absolute"] + BOUNDS["relative"] * np.abs(wide))
+    apart = np.where(wide == other, 0.0, apart)
+    apart = np.where(np.isnan(wide) & np.isnan(other), 0.0, apart)
+    return np.where(np.isnan(apart), np.inf, apart)
+
+
+def prove(
+    schema: Schema, rehearsal: Rehearsal, run: Answer, export: Answer, encode: Callable[[Any], Arrays]
+) -> dict[str, Any]:
+    """Figures of the comparison, as `export.json` keeps them. `encode` is that of the export.
+
+    Raises `RunError` where they are apart.
+    """
+    proof = Proof(schema)
+    odd = odd_rows(schema)
+    labels = [f"Made-up row {i + 1} ({_shown(odd, i)})" for i in range(len(next(iter(odd.values()))))]
+    for taken in _batches(len(labels)):
+        part = {name: [values[i] for i in taken] for name, values in odd.items()}
+        own = {c.name: encoded(c, part[c.name]) for c in schema.given}
+        proof.compare("odd", [labels[i] for i in taken], run(own), export(encode(part)))
+    metrics = _real(schema, rehearsal, run, export, proof)
+    return {
+        "rows": proof.rows, "largest_difference": proof.worst, "bounds": BOUNDS, "metrics": metrics,
+        "batches": [1, ODD_BATCH, BATCH, LONG_BATCH],
+    }  # fmt: skip
+
+
+def _batches(count: int) -> Iterator[list[int]]:
+    """Every row of the first round alone, then all in small batches of unequal rows."""
+    yield from ([i] for i in range(count // ROUNDS))
+    for start in range(0, count, ODD_BATCH):
+        yield list(range(start, min(count, start + ODD_BATCH)))
+
+
+def _shown(odd: Mapping[str, list[Any]], row: int) -> str:
+    cells = []
+    for name, values in list(odd.items())[:4]:
+        value = values[row]
+        text = f"array of {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+        cells.append(f"{name}={text if len(text) <= 40 else text[:37] + '...'}")
+    return ", ".join(cells)
+
+
+def _real(schema: Schema, rehearsal: Rehearsal, run: Answer, export: Answer, proof: Proof) -> dict[str, Any]:
+    """Real rows in batches; gives the main metric of both by predicted column."""
+    started = time.perf_counter()
+    done: list[Rows] = []
+    sides: tuple[list[Arrays], list[Arrays]] = ([], [])
+    loader = Loader(rehearsal.store, schema.given, rehearsal.rows, BATCH)
+    for rows, arrays in loader.in_order():
+        if not done:  # of the shorter rows, for one of long texts would fill the memory
+            long = loader.take(np.resize(rows, LONG_BATCH))
+            proof.compare(
+                "long", [_named(rehearsal.table, int(rows[0]))] * LONG_BATCH, run(long), export(long)
+            )
+        outputs = run(arrays), export(arrays)
+        proof.compare("real", [_named(rehearsal.table, int(row)) for row in rows], *outputs)
+        done.append(rows)
+        for side, output in zip(sides, outputs, strict=True):
+            side.append(output)
+        if time.perf_counter() - started > SECONDS and sum(map(len, done)) >= LEAST:
+            break
+    if not rehearsal.targets or not done:
+        return {}
+    places = np.concatenate(done)
+    return {c.name: _moved(c, rehearsal, places, sides) for c in schema.predict}
+
+
+def _named(table: Tabular, row: int) -> str:
+    return f"The row {table.where(row)}"
+
+
+def _moved(
+    column: Column, rehearsal: Rehearsal, places: Rows, sides: tuple[list[Arrays], list[Arrays]]
+) -> dict[str, Any]:
+    """The main metric of both sides; `RunError` where it moved."""
+    taken = rehearsal.store[column.name].take(places)
+    truth = truth_of(column, rehearsal.table.values(column.name, places), taken)
+    name, found = MAIN[column.kind], []
+    for side in sides:
+        raw = decoded(column, np.concatenate([one[column.name] for one in side]))
+        found.append(score(column.kind, truth, calibrated(column, raw, {}), labels_of(column))[name])
+    run, export = found
+    if run is not None and export is not None:
+        allowed = max(MOVE * max(1.0, abs(run)), 1 / len(places) if column.kind == "category" else 0.0)
+        if abs(run - export) > allowed * (1 + 1e-9):
+            raise RunError(
+                f"The export does not answer as the run does, so nothing was written: {name} of "
+                f"{column.name!r} over {len(places)} rows is {run:.6g} with the run, {export:.6g} with the "
+                f"export. {REMEDY}"
+            )
+    return {"metric": name, "run": run, "export": export, "rows": len(places)}
+
+
+def _largest(apart: NDArray[np.float64]) -> float:
+    known = apart[np.isfinite(apart)]
+    return float(known.max()) if known.size else 0.0

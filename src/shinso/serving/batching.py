@@ -1,0 +1,279 @@
+"""Requests that arrive together are answered together. No delay where nothing waits.
+
+A batch is what came while the batch before was computed: alone on an idle server, many under load, so the
+delay follows the load without a setting. Batches that are known to be short are computed on the server's own
+loop, where they cost no change of thread; long ones, and rows with large files, in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .refusals import Fence, Refusal, refusal_of
+from .servable import Arrays, Columns, Servable
+
+Table = dict[str, list[Any]]
+
+SHORT = 0.008  # seconds: a batch that is known to take less is computed on the loop
+LONG = 0.020  # seconds that a batch may take, where it has more than one row
+HEAVY = 65_536  # bytes of one row: decoding it takes so long that others should not wait for it
+MEMORY = 0.9  # weight of the past in the measured time of a row
+
+
+@dataclass(eq=False)
+class Job:
+    """The rows of one request."""
+
+    rows: Columns
+    count: int
+    coverage: float | None
+    until: float  # on the loop's clock: nobody waits for the answer any more
+    gone: Callable[[], bool]  # whether the client has left
+    done: asyncio.Future[Table]
+    heavy: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nobody waits for it."""
+        return self.done.done()
+
+
+@dataclass
+class Counts:
+    """What the batching of one model did, for /metrics."""
+
+    batches: int = 0
+    rows: int = 0
+    expired: int = 0
+    left: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+
+
+class Batcher:
+    """Collects the requests of one model, bounded, and answers them in batches."""
+
+    def __init__(
+        self,
+        model: Servable,
+        pool: ThreadPoolExecutor,
+        *,
+        most: int = 64,
+        queue: int = 512,
+        retry: float = 1.0,
+    ) -> None:
+        self.model, self.pool, self.most, self.queue, self.retry = model, pool, most, queue, retry
+        self.waiting = 0  # rows
+        self.running = 0  # batches
+        self.per_row = 0.0  # seconds, measured
+        self.counts = Counts()
+        self._jobs: deque[Job] = deque()
+        self._heavy: deque[Job] = deque()
+        self._heavies = 0
+        self._scheduled = self._busy = False
+        self._lock = threading.Lock()  # one forward at a time
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        return not (self.waiting or self.running)
+
+    def check(self, until: float, count: int = 1) -> None:
+        """Raise `Refusal` where the queue is full or the answer would come too late."""
+        wait = self.waiting * self.per_row
+        full = self.waiting + count > max(self.queue, count)
+        if full or asyncio.get_running_loop().time() + wait > until:
+            self.counts.refused += 1
+            raise overloaded(self.waiting, max(self.retry, wait)) if self.waiting else expired()
+
+    def submit(self, job: Job) -> None:
+        """Queue a request."""
+        self.check(job.until, job.count)
+        self.waiting += job.count
+        (self._heavy if job.heavy else self._jobs).append(job)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Start what can be started."""
+        self._scheduled = False
+        if self._heavy and not self._heavies:
+            heavy = self._take(self._heavy, 1)
+            if heavy:
+                self._heavies += 1
+                self._in_thread(heavy, heavy=True)
+        if self._busy or not self._jobs:
+            return
+        jobs = self._take(self._jobs, self._room())
+        if not jobs:
+            return
+        rows = sum(job.count for job in jobs)
+        if not self._heavies and 0 < self.per_row * rows < SHORT:
+            self._deliver(jobs, self._work(jobs))
+            self._again()
+        else:
+            self._busy = True
+            self._in_thread(jobs, heavy=False)
+
+    def _room(self) -> int:
+        """Rows that the next batch may have."""
+        if self.per_row <= 0:
+            return self.most
+        return max(1, min(self.most, int(LONG / self.per_row)))
+
+    def _take(self, jobs: deque[Job], room: int) -> list[Job]:
+        """Requests for the next batch: those whose clients still wait."""
+        taken: list[Job] = []
+        now = asyncio.get_running_loop().time()
+        while jobs and (not taken or jobs[0].count <= room):
+            job = jobs.popleft()
+            self.waiting -= job.count
+            if job.settled:
+                continue
+            if job.until <= now:
+                self.counts.expired += 1
+                job.done.set_exception(expired())
+            elif job.gone():
+                self.counts.left += 1
+                job.done.set_exception(Refusal("client_gone", "The client left before it was answered."))
+            else:
+                taken.append(job)
+                room -= job.count
+        return taken
+
+    def _in_thread(self, jobs: list[Job], *, heavy: bool) -> None:
+        self.running += 1
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self.pool, self._work, jobs).add_done_callback(
+            lambda done: self._finished(jobs, done.result(), heavy=heavy)
+        )
+
+    def _finished(self, jobs: list[Job], found: list[Table | Exception], *, heavy: bool) -> None:
+        self.running -= 1
+        if heavy:
+            self._heavies -= 1
+        else:
+            self._busy = False
+        self._deliver(jobs, found)
+        self._again()
+
+    def _again(self) -> None:
+        if (self._jobs or self._heavy) and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _deliver(self, jobs: list[Job], found: list[Table | Exception]) -> None:
+        for job, one in zip(jobs, found, strict=True):
+            if job.settled:
+                continue
+            if isinstance(one, Exception):
+                job.done.set_exception(one)
+            else:
+                job.done.set_result(one)
+
+    def _work(self, jobs: list[Job]) -> list[Table | Exception]:
+        """The answers of a batch, or what went wrong, one for each request."""
+        started = time.perf_counter()
+        found = self._isolated(jobs)
+        seconds = time.perf_counter() - started
+        rows = sum(job.count for job in jobs)
+        self.counts.batches += 1
+        self.counts.rows += rows
+        self.counts.seconds += seconds
+        if not jobs[0].heavy:
+            row = seconds / rows
+            self.per_row = MEMORY * self.per_row + (1 - MEMORY) * row if self.per_row else row
+        return found
+
+    def _isolated(self, jobs: list[Job]) -> list[Table | Exception]:
+        """A batch that fails is halved until only those requests fail that have to."""
+        with Fence() as fence:
+            return [*self._together(jobs)]
+        assert fence.error is not None
+        if len(jobs) == 1:
+            return [fence.error]
+        half = len(jobs) // 2
+        return self._isolated(jobs[:half]) + self._isolated(jobs[half:])
+
+    def _together(self, jobs: list[Job]) -> list[Table]:
+        if len(jobs) == 1:
+            return [self._alone(jobs[0])]
+        outputs = self._forward(merged([job.rows for job in jobs]))
+        counts = [job.count for job in jobs]
+        if len({job.coverage for job in jobs}) == 1:
+            return split(self.model.decode(outputs, coverage=jobs[0].coverage), counts)
+        ends = np.cumsum(counts).tolist()
+        return [
+            self.model.decode(
+                {n: a[end - job.count : end] for n, a in outputs.items()}, coverage=job.coverage
+            )
+            for end, job in zip(ends, jobs, strict=True)
+        ]
+
+    def _alone(self, job: Job) -> Table:
+        """One request, in pieces where it brings more rows than a batch may have."""
+        if job.count <= self.most:
+            return self.model.decode(self._forward(job.rows), coverage=job.coverage)
+        starts = range(0, job.count, self.most)
+        parts = [{n: values[at : at + self.most] for n, values in job.rows.items()} for at in starts]
+        return merged([self.model.decode(self._forward(part), coverage=job.coverage) for part in parts])
+
+    def _forward(self, rows: Columns) -> Arrays:
+        """Through the network; a row without a finite answer is refused."""
+        inputs = self.model.encode(rows)
+        with self._lock:
+            found = self.model.forward(inputs)
+        for array in found.values():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise Refusal(
+                    "no_finite_answer", "The model gave no finite number for a row.",
+                    "Check the values of the row: some are far from what the model was trained on.",
+                )  # fmt: skip
+        return found
+
+
+def merged(parts: Sequence[Columns]) -> dict[str, list[Any]]:
+    """The rows of several requests, one after the other."""
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+
+def split(table: Mapping[str, list[Any]], counts: Sequence[int]) -> list[Table]:
+    """A table to those of the requests that it was made of."""
+    if len(counts) == 1:
+        return [dict(table)]
+    ends = np.cumsum(counts).tolist()
+    return [
+        {name: values[end - count : end] for name, values in table.items()}
+        for end, count in zip(ends, counts, strict=True)
+    ]
+
+
+def overloaded(rows: int, seconds: float) -> Refusal:
+    """The refusal where more waits than can be answered in time."""
+    return Refusal(
+        "overloaded", f"The server has more to do than it can ({rows} rows wait).",
+        "Try again after the time that Retry-After gives, or send less at once.", retry_after=seconds,
+    )  # fmt: skip
+
+
+def expired() -> Refusal:
+    """The refusal of a request whose deadline passed."""
+    return Refusal(
+        "deadline_expired", "The deadline passed before the request was answered.",
+        "Allow more time with X-Deadline-Ms, or send fewer rows.",
+    )  # fmt: skip
+
+
+def told(error: Exception, model: Servable) -> Refusal:
+    """What a client is told about what went wrong in a batch."""
+    return refusal_of(error, [c.name for c in model.schema.given])

@@ -1,0 +1,182 @@
+"""From the rows of a request to its answers, whichever protocol brought them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .batching import Job, Table, expired, told
+from .logs import Log
+from .meters import Meters
+from .natural import LARGE, Form
+from .observers import Route, Router, Rows, Seen, Watchers
+from .options import Options
+from .refusals import Fence, Refusal, Trouble, refusal_of
+from .registry import Registry, Served
+
+
+@dataclass(eq=False)
+class Asked:
+    """What every protocol knows of a request."""
+
+    way: str  # predict, infer, grpc
+    id: str
+    arrived: float  # by time.perf_counter, since the loop's clock is coarse
+    until: float  # on the loop's clock
+    headers: Mapping[str, str]
+    gone: Callable[[], bool]
+    coverage: float | None = None
+    route: Route | None = None
+    served: Served | None = None
+    rows: Rows | None = None
+
+
+class Engine:
+    """Everything that the server's protocols share."""
+
+    def __init__(
+        self, registry: Registry, router: Router, watchers: Watchers, log: Log, options: Options
+    ) -> None:
+        self.registry, self.router, self.watchers, self.log, self.options = (
+            registry, router, watchers, log, options,
+        )  # fmt: skip
+        self.meters = Meters()
+        self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return self.registry.ready and not self.draining
+
+    def choose(self, asked: Asked, name: str | None, version: str | None) -> Served:
+        """Who answers a request; refused early where too much waits already."""
+        asked.route = self.router.choose(name, version, asked.headers)
+        asked.served = self.registry.get(asked.route.name, asked.route.version)
+        asked.served.batcher.check(asked.until)
+        return asked.served
+
+    async def answer(self, asked: Asked, rows: dict[str, list[Any]], count: int) -> Table:
+        """The answers to the rows of a request, as a table."""
+        assert asked.served is not None
+        asked.rows = rows
+        served = asked.served
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Table] = loop.create_future()
+        heavy = count > self.options.batch or is_heavy(rows, served.form)
+        served.batcher.submit(Job(rows, count, asked.coverage, asked.until, asked.gone, done, heavy))
+        timer = loop.call_at(asked.until, expire, done)
+        try:
+            return await done
+        finally:
+            timer.cancel()
+
+    async def explained(self, asked: Asked, rows: dict[str, list[Any]]) -> list[dict[str, Any]]:
+        """Why the rows are answered as they are, where the model can say."""
+        raise Refusal(
+            "not_explained", "An export gives no explanations.",
+            "Serve the run itself, or use `shinso explain RUN rows.csv`.", field="explain",
+        )  # fmt: skip
+
+    def settled(self, asked: Asked, table: Table | None, trouble: Trouble | None) -> None:
+        """Count, log and show a request that was answered or refused."""
+        seconds = time.perf_counter() - asked.arrived
+        name, version = (asked.served.name, asked.served.version) if asked.served else ("", "")
+        code = "ok" if trouble is None else trouble.code
+        self.meters.count(asked.way, name, version, code, seconds)
+        if self.options.log_requests:
+            facts = {"request": asked.id, "way": asked.way, "model": name, "version": version}
+            self.log.note("request", {**facts, "code": code, "seconds": round(seconds, 6)})
+        if self.watchers.observers and asked.rows is not None:
+            status = 200 if trouble is None else trouble.status
+            self._show(asked, table or {}, seconds, status)
+
+    def _show(self, asked: Asked, table: Table, seconds: float, status: int) -> None:
+        assert asked.served is not None and asked.rows is not None and asked.route is not None
+        served, key = asked.served, asked.route.key
+        self.watchers.seen(
+            Seen(asked.id, served.name, served.version, asked.rows, table, seconds, status, "answer", key)
+        )
+        for name, version in asked.route.shadows:
+            with Fence() as fence:
+                self._shadow(asked, self.registry.get(name, version))
+            if fence.error is not None:
+                self.meters.count("shadow", name, "", refusal_of(fence.error).trouble.code, 0.0)
+
+    def _shadow(self, asked: Asked, served: Served) -> None:
+        """Let another version answer the same rows, for the observers only, where it has nothing to do."""
+        assert asked.rows is not None and asked.route is not None
+        if not served.batcher.idle or served.form.known != asked.rows.keys():
+            raise Refusal("overloaded", "The shadow is busy.")
+        loop, rows, key = asyncio.get_running_loop(), asked.rows, asked.route.key
+        done: asyncio.Future[Table] = loop.create_future()
+        started, count = loop.time(), len(next(iter(rows.values())))
+
+        def seen(answered: asyncio.Future[Table]) -> None:
+            error, seconds = answered.exception(), loop.time() - started
+            table = {} if error is not None else answered.result()
+            status = 200 if error is None else 500
+            self.meters.count(
+                "shadow", served.name, served.version, "ok" if error is None else "internal", seconds
+            )
+            self.watchers.seen(
+                Seen(asked.id, served.name, served.version, rows, table, seconds, status, "shadow", key)
+            )
+
+        done.add_done_callback(seen)
+        until = started + self.options.deadline
+        served.batcher.submit(Job(rows, count, None, until, lambda: False, done, is_heavy(rows, served.form)))
+
+    def refusal(self, asked_id: str, error: Exception, served: Served | None) -> Trouble:
+        """What a client is told about an error; ours are logged."""
+        refusal = told(error, served.model) if served is not None else refusal_of(error)
+        if refusal.trouble.code == "internal":
+            self.log.failed(asked_id, error)
+        return refusal.trouble
+
+    def until(self, milliseconds: str | None) -> float:
+        """When the answer is too late, on the loop's clock."""
+        now = asyncio.get_running_loop().time()
+        if milliseconds is None:
+            return now + self.options.deadline
+        try:
+            wanted = float(milliseconds)
+        except ValueError:
+            wanted = -1.0
+        if not 0 < wanted <= 86_400_000:
+            raise Refusal(
+                "bad_request", f"X-Deadline-Ms is {milliseconds[:40]!r}.", "Give milliseconds, as in 250.",
+                field="X-Deadline-Ms",
+            )  # fmt: skip
+        return now + wanted / 1000
+
+
+def coverage_of(text: str | None) -> float | None:
+    """A coverage that a client asks for."""
+    if text is None:
+        return None
+    try:
+        coverage = float(text)
+    except ValueError:
+        coverage = -1.0
+    if not 0 < coverage < 1:
+        raise Refusal(
+            "no_coverage", f"The coverage is {text[:40]!r}.", "Give a number between 0 and 1, as in 0.9.",
+            field="coverage",
+        )  # fmt: skip
+    return coverage
+
+
+def is_heavy(rows: Mapping[str, Any], form: Form) -> bool:
+    """Whether a value of the rows is a large file."""
+    return any(
+        len(value) > LARGE for name in form.files for value in rows[name] if isinstance(value, str | bytes)
+    )
+
+
+def expire(done: asyncio.Future[Table]) -> None:
+    """The deadline of a request passed."""
+    if not done.done():
+        done.set_exception(expired())
