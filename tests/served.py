@@ -152,7 +152,9 @@ def server(
     """An application with models named `houses`, `houses2`, ..., loaded unless told otherwise."""
     named = [("houses" if i == 0 else f"houses{i + 1}", Path(f"{i}")) for i in range(len(models) or 1)]
     log = Log(io.StringIO())
-    app = assembled(named, Options(**options), log=log, plugged=Plugged(observers, router))
+    app = assembled(
+        named, Options(**{"deadline": 600.0, **options}), log=log, plugged=Plugged(observers, router)
+    )
     waiting = list(models or (Formula(),))
     app.engine.registry.open = lambda path: waiting[int(path.name)]
     if loaded:

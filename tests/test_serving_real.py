@@ -1,0 +1,123 @@
+"""Trained models behind the server: a run with torch, an export without, as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("orjson", reason="the extra `serve` is not installed")
+pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+
+import shinso
+from served import ask, once, together
+from shinso.serving.app import App
+from shinso.serving.logs import Log
+from shinso.serving.opening import open_model
+from shinso.serving.options import Options
+from shinso.serving.start import assembled
+from small_runs import houses, train
+
+BOUND = 2e-6  # of probabilities rounded to six digits, alone and in a batch
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("served"), predict="dear").path
+
+
+@pytest.fixture(scope="module")
+def export(run: Path) -> Path:
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    return shinso.export(run, data=houses(60), out=run.parent / "export", quiet=True)
+
+
+def rows(count: int = 40) -> list[dict[str, Any]]:
+    data = {name: values for name, values in houses(count).items() if name != "dear"}
+    return [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
+
+
+def app_of(path: Path) -> App:
+    app = assembled([("houses", path)], Options(deadline=600.0), log=Log(io.StringIO()))
+    asyncio.run(app.engine.registry.load_expected())
+    return app
+
+
+def shares(answers: list[Any]) -> Any:
+    return np.array([list(a["dear"]["probabilities"].values()) for a in answers])
+
+
+@pytest.mark.parametrize("kind", ["run", "export"])
+def test_batched_answers_equal_those_alone_and_those_of_predict(
+    kind: str, run: Path, request: pytest.FixtureRequest
+) -> None:
+    path = request.getfixturevalue(kind)
+    app, asked = app_of(path), rows()
+    alone = [once(app, "POST", "/predict", row).json["answers"][0] for row in asked]
+    found = asyncio.run(together(*(ask(app, "POST", "/predict", row) for row in asked)))
+    batched = [f.json["answers"][0] for f in found]
+    assert np.abs(shares(alone) - shares(batched)).max() <= BOUND
+    assert [a["dear"]["value"] for a in alone] == [a["dear"]["value"] for a in batched]
+    data = {name: [row[name] for row in asked] for name in asked[0]}
+    model = open_model(path)
+    table = model.decode(model.forward(model.encode(data)))
+    assert np.abs(shares(batched)[:, 1] - np.array(table["dear: yes"])).max() <= BOUND
+
+
+def test_a_forecast_and_a_stranger_folder_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(shinso.ShinsoError, match="neither a run directory nor an export"):
+        open_model(tmp_path)
+    with pytest.raises(shinso.ShinsoError, match="There is no run or export"):
+        open_model(tmp_path / "none")
+
+
+WITHOUT_TORCH = """
+import sys
+from shinso.cli import main
+code = main(sys.argv[1:])
+assert "torch" not in sys.modules, "serving an export imported torch"
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_process_serves_an_export_without_torch_and_ends_in_order(export: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        WITHOUT_TORCH,
+        "serve",
+        f"houses={export}",
+        "--port",
+        "0",
+        "--drain",
+        "0",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            facts = json.loads(process.stderr.readline())
+            assert facts["event"] == "ready", facts
+            address = f"http://127.0.0.1:{facts['port']}"
+            with shinso.Client(address) as client:
+                assert client.predict(rows(1)[0])["dear"]["value"] in ("yes", "no")
+            with urllib.request.urlopen(f"{address}/metrics") as answer:
+                assert re.search(rb'code="ok"} 1', answer.read())
+            process.send_signal(signal.SIGTERM)
+            lines = [json.loads(line) for line in process.stderr]
+            assert process.wait(20) == 0
+            assert [line["event"] for line in lines] == ["draining", "ended"]
+        finally:
+            process.kill()
