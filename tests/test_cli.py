@@ -74,6 +74,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         "samples": ["name", "out"],
         "settings": [],
         "machine": ["threads"],
+        "export": ["allow", "data", "out", "quiet", "run", "to"],
         "find-rate": ["data", "given", "predict", "quiet", "seed", "settings", "steps", "types"],
     }  # fmt: skip
 
