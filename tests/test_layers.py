@@ -40,10 +40,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     (),  # every other module: the verbs and what they are made of
     ("handle",),
+    ("presenting",),
     ("api", "shipping"),
     ("cli", "__main__", "__init__"),
 )
-VERBS = len(LAYERS) - 4
+VERBS = len(LAYERS) - 5
 TORCH_FROM = 3
 
 # Above torch, and instant without it.

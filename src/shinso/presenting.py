@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import catalogue
-from .diagnosis import examine
-from .reporting import explanations
-from .reporting.audit_page import lines as audit_lines
-from .reporting.measured import evaluation_lines, mitigation_lines
+from .handle import work
 from .schema import display_width, pad
-from .stress import measure
-from .watching import deployment, labelling, monitor
 from .writing import to_csv
 
 
 def lines(verb: str, result: Any) -> list[str]:
     """The result of a verb as lines."""
     return PRESENTERS[verb](result)
+
+
+def later(module: str, name: str = "lines") -> Callable[[Any], list[str]]:
+    """The presenter of a module that is imported on use: what needs no torch also prints without it."""
+
+    def present(result: Any) -> list[str]:
+        found: list[str] = getattr(work(module), name)(result)
+        return found
+
+    return present
 
 
 def _answers(result: dict[str, list[Any]]) -> list[str]:
@@ -70,20 +74,20 @@ def _rates(result: dict[str, Any]) -> list[str]:
 
 
 PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
-    "audit": audit_lines,
+    "audit": later("reporting.audit_page"),
     "predict": _answers,
-    "evaluate": evaluation_lines,
-    "mitigate": mitigation_lines,
-    "explain": explanations.lines,
-    "doctor": examine.lines,
-    "robustness": measure.lines,
+    "evaluate": later("reporting.measured", "evaluation_lines"),
+    "mitigate": later("reporting.measured", "mitigation_lines"),
+    "explain": later("reporting.explanations"),
+    "doctor": later("diagnosis.examine"),
+    "robustness": later("stress.measure"),
     "settings": _settings,
-    "models": catalogue.lines,
+    "models": later("catalogue"),
     "compare": _comparison,
     "machine": _machine,
     "find-rate": _rates,
-    "monitor": monitor.lines,
-    "label": labelling.lines,
-    "promote": deployment.lines,
-    "rollback": deployment.lines,
+    "monitor": later("watching.monitor"),
+    "label": later("watching.labelling"),
+    "promote": later("watching.deployment"),
+    "rollback": later("watching.deployment"),
 }

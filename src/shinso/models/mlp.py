@@ -77,13 +77,13 @@ class Flat(nn.Module):
     def forward(self, columns: dict[str, Tensor]) -> Tensor:
         pieces = [columns[name].nan_to_num().clamp(-FAR, FAR).unsqueeze(1) for name in self.numbers]
         pieces += [columns[name].nan_to_num() for name in (*self.times, *self.sets)]
-        pieces += [columns[name].reshape(len(columns[name]), -1)[:, :1].isnan() for name in self.gaps]
+        pieces += [columns[name].reshape(columns[name].shape[0], -1)[:, :1].isnan() for name in self.gaps]
         if self.slots is not None:
             index_BC = self.slots(columns)
-            hot_BD = torch.zeros(len(index_BC), self.slots.empty + 1, device=index_BC.device)
+            hot_BD = torch.zeros(index_BC.shape[0], self.slots.empty + 1, device=index_BC.device)
             pieces.append(hot_BD.scatter_(1, index_BC, 1.0)[:, :-1])
         if not self.size:  # nothing that training rows could teach
-            pieces.append(torch.zeros(len(next(iter(columns.values()))), 1))
+            pieces.append(torch.zeros(next(iter(columns.values())).shape[0], 1))
         return torch.cat([piece.float() for piece in pieces], 1)
 
 

@@ -163,7 +163,7 @@ def spelled(ids_BN: Tensor, table_VL: Tensor) -> Tensor:
     size = measured(counts_BN, ids_BN.shape[1] * longest)
     place_BNL = first_BN.unsqueeze(-1) + torch.arange(longest, device=ids_BN.device)
     place_BNL = torch.where(codes_BNL > 0, place_BNL, size)
-    spelt_BM = torch.zeros(len(ids_BN), size + 1, dtype=torch.long, device=ids_BN.device)
+    spelt_BM = torch.zeros(ids_BN.shape[0], size + 1, dtype=torch.long, device=ids_BN.device)
     return spelt_BM.scatter(1, place_BNL.flatten(1), codes_BNL.flatten(1))[:, :size]
 
 

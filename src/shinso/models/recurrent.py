@@ -86,7 +86,7 @@ class Recurrent(nn.Module):
             weights: list[Tensor] = [self.layers.get_parameter(f"{name}_l{layer}{suffix}") for name in names]
             if torch.onnx.is_in_onnx_export():
                 return onnx_states(self.cell, x_BND, weights)
-            start_1BH = x_BND.new_zeros(1, len(x_BND), self.layers.hidden_size)
+            start_1BH = x_BND.new_zeros(1, x_BND.shape[0], self.layers.hidden_size)
             # biases, one layer, no dropout, in training, one direction, batch first
             how = (True, 1, 0.0, self.training, False, True)
             if self.cell == "lstm":

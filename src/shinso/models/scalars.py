@@ -191,12 +191,12 @@ class Scalars(Encoder):
         pieces += [columns[name].nan_to_num() for name in self.vectors]
         if self.few is not None:
             index_BC = self.few(columns)
-            hot_BD = torch.zeros(len(index_BC), self.few.empty + 1, device=index_BC.device)
+            hot_BD = torch.zeros(index_BC.shape[0], self.few.empty + 1, device=index_BC.device)
             pieces.append(hot_BD.scatter_(1, index_BC, 1.0)[:, :-1])
         if self.many is not None and self.embed_labels is not None:
             pieces.append(self.embed_labels(self.many(columns)).flatten(1))
         for name in self.gaps:
-            pieces.append(columns[name].reshape(len(columns[name]), -1)[:, :1].isnan())
+            pieces.append(columns[name].reshape(columns[name].shape[0], -1)[:, :1].isnan())
         return torch.cat([piece.float() for piece in pieces], 1)
 
 

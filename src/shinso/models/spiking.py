@@ -89,7 +89,7 @@ class SpikingImage(Encoder):
 
     def forward(self, image_BHWC: Tensor) -> Features:
         x = self.normalise(image_BHWC)
-        rows, maps = len(x), []
+        rows, maps = x.shape[0], []
         for level, (conv, norm, neurons) in enumerate(zip(self.convs, self.norms, self.neurons, strict=True)):
             current = norm(conv(x)).float()
             repeated = current.expand(self.steps, *current.shape) if level == 0 else None

@@ -36,7 +36,7 @@ class TextNet(Encoder):
         tokens_BND = embedded_BND + read_BND
         hashed_BN = ids_BN
         for table in self.ngrams:
-            following_BN = torch.cat([ids_BN[:, 1:], ids_BN.new_zeros(len(ids_BN), 1)], 1)
+            following_BN = torch.cat([ids_BN[:, 1:], ids_BN.new_zeros(ids_BN.shape[0], 1)], 1)
             hashed_BN = (hashed_BN * 1_000_003 + following_BN) % (BUCKETS - 1) + 1
             tokens_BND = tokens_BND + self.dropout(table(hashed_BN))
         return Features(tokens_BND * mask_BN1, mask_BN)

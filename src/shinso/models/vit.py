@@ -146,7 +146,7 @@ class VisionTransformer(Backbone):
             rows * self.config.patch - x_BCHW.shape[2],
         )
         patches_BND = self.conv_proj(F.pad(x_BCHW, lacking)).flatten(2).transpose(1, 2)
-        first_B1D = self.class_token.expand(len(x_BCHW), -1, -1)
+        first_B1D = self.class_token.expand(x_BCHW.shape[0], -1, -1)
         tokens_BND = self.encoder(torch.cat([first_B1D, patches_BND], 1))
         return Reading((tokens_BND[:, 1:].transpose(1, 2).unflatten(2, (rows, columns)),), tokens_BND)
 
