@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api import (
     audit,
+    check,
     compare,
     doctor,
     evaluate,
@@ -42,8 +43,8 @@ _NOUNS = {"RunConfig": "config", "Schema": "schema", "Network": "network"}
 
 __all__ = [
     "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models", "predict",
-    "report", "robustness", "samples", "settings", "train",
+    "audit", "check", "compare", "doctor", "evaluate", "explain", "find_rate", "mitigate", "models",
+    "predict", "report", "robustness", "samples", "settings", "train",
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import catalogue
+from . import catalogue, preflight
 from .diagnosis import examine
 from .reporting import explanations
 from .reporting.audit_page import lines as audit_lines
@@ -70,6 +70,7 @@ def _rates(result: dict[str, Any]) -> list[str]:
 
 PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "audit": audit_lines,
+    "check": preflight.lines,
     "predict": _answers,
     "evaluate": evaluation_lines,
     "mitigate": mitigation_lines,
