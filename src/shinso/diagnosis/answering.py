@@ -230,7 +230,7 @@ def augmentation(patient: Patient) -> Finding:
         if simple is not None and simple[0] - max(right) > GAP and simple[0] - simple[1] > 2 * GAP:
             return Finding(
                 "augmentation", "warning", simple[0] - simple[1],
-                f"It has learned little; a linear model has accuracy {simple[0]:.3f} on images as they are and "
+                f"It has learned little; a linear model has accuracy {simple[0]:.3f} on images as they are, "
                 f"{simple[1]:.3f} as {named} changes them: it may change what they mean.",
                 "Train without it.", patient.command({"train.augment": "none"}),
             )  # fmt: skip
@@ -245,7 +245,7 @@ def augmentation(patient: Patient) -> Finding:
 
 
 def _simple(batch: Any, truth: Any, change: Any, images: list[str], seed: int) -> tuple[float, float] | None:
-    """Accuracy of a linear model, learned on half of some images, on the others as they are and as changed."""
+    """Accuracy of a linear model, learned on half of some images, on the rest as it is and as changed."""
     half = len(truth) // 2
     if len(np.unique(truth[:half])) < 2:
         return None
