@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -261,7 +264,7 @@ def test_one_cycle_moves_the_momentum_of_the_optimizer() -> None:
     for name, key in (("adamw", "betas"), ("sgd", "momentum")):
         optimizer = Optimizer(network(), settings(optimizer=name), {})
         optimizer.step(0.5, 0.87)
-        values = [group[key] for group in optimizer.parts[0].param_groups]
+        values = [group[key] for group in optimizer.parts[0].groups]
         assert all((value[0] if name == "adamw" else value) == 0.87 for value in values)
 
 
@@ -292,11 +295,56 @@ def test_muon_makes_updates_orthogonal_and_restores() -> None:
     config = settings(optimizer="muon")
     optimizer = Optimizer(module, config, {})
     assert isinstance(optimizer.parts[0], Muon)
-    names = {p.ndim for g in optimizer.parts[0].param_groups for p in g["params"]}
+    names = {p.ndim for g in optimizer.parts[0].groups for p in g["params"]}
     assert names == {2}
 
 
 def test_weight_decay_only_touches_matrices() -> None:
     optimizer = Optimizer(network(), settings(weight_decay=0.5), {})
-    for group in optimizer.parts[0].param_groups:
+    for group in optimizer.parts[0].groups:
         assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+@pytest.mark.parametrize(
+    ("name", "momentum_set", "reference"),
+    [
+        ("sgd", None, lambda ps, lr: torch.optim.SGD(ps, lr, 0.9, weight_decay=0.1, nesterov=True)),
+        ("sgd", 0.0, lambda ps, lr: torch.optim.SGD(ps, lr, weight_decay=0.1)),
+        ("adagrad", None, lambda ps, lr: torch.optim.Adagrad(ps, lr, weight_decay=0.1)),
+        ("rmsprop", None, lambda ps, lr: torch.optim.RMSprop(ps, lr, 0.9, weight_decay=0.1)),
+        ("rmsprop", 0.5, lambda ps, lr: torch.optim.RMSprop(ps, lr, 0.9, weight_decay=0.1, momentum=0.5)),
+        ("adam", None, lambda ps, lr: torch.optim.Adam(ps, lr, weight_decay=0.1)),
+        ("adamw", None, lambda ps, lr: torch.optim.AdamW(ps, lr, weight_decay=0.1)),
+    ],
+)
+def test_optimizers_equal_those_of_torch(name: str, momentum_set: float | None, reference: Any) -> None:
+    weights = [torch.randn(4, 3, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    ours, theirs = (nn.ParameterList([w.clone() for w in weights]) for _ in range(2))
+    config = settings(optimizer=name, learning_rate=0.03, weight_decay=0.1, momentum=momentum_set)
+    optimizer, other = Optimizer(ours, config, {}), reference(theirs.parameters(), 0.03)
+    for step in range(5):
+        for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            if step == 2 and i == 1:
+                continue  # a weight that this batch did not use
+            made = torch.randn(4, 3, generator=torch.Generator().manual_seed(10 * step + i))
+            a.grad, b.grad = made.clone(), made.clone()
+        optimizer.step(1.0)
+        other.step()
+        other.zero_grad()
+        if step == 3:  # what a checkpoint holds is the whole state
+            kept = {key: value.clone() for key, value in optimizer.tensors().items()}
+            optimizer = Optimizer(ours, config, {})
+            optimizer.restore(kept)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_training_does_not_import_the_compiler(tmp_path: Path) -> None:
+    """torch._dynamo costs a second and 70 MB that a training without compilation has no use for."""
+    code = (
+        "import sys, torch, shinso, shinso.machine; data = {'a': list(range(80)), 'b': list(range(80))}; "
+        f"shinso.train(data, predict='b', out={str(tmp_path / 'run')!r}, settings={{'train.epochs': 1}}); "
+        "assert 'torch._dynamo' not in sys.modules, 'torch._dynamo'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from .columns.base import Column, Values
 from .data.cheap import Unsuitable, boosting_features, linear_features
+from .later import Later
 from .metrics import evaluate_predictions, gain
+
+ensemble = Later("sklearn.ensemble")
+linear_model = Later("sklearn.linear_model")
 
 Array = NDArray[Any]
 MOST_ROWS = 20_000  # training rows that a baseline sees at most; its name says so
@@ -156,14 +158,16 @@ def logistic(train: Part, classes: int, seed: int) -> Fitted:
     """Logistic regression with the usual penalty."""
     _several(train)
     features = linear_features(train.inputs)
-    model = LogisticRegression(max_iter=100, random_state=seed).fit(features(train.inputs), train.target)
+    model = linear_model.LogisticRegression(max_iter=100, random_state=seed).fit(
+        features(train.inputs), train.target
+    )
     return lambda part: _columns(model.predict_proba(features(part.inputs)), model.classes_, classes)
 
 
 def ridge(train: Part, classes: int, seed: int) -> Fitted:
     """Linear regression with the usual penalty."""
     features = linear_features(train.inputs)
-    model = Ridge(random_state=seed).fit(features(train.inputs), train.target)
+    model = linear_model.Ridge(random_state=seed).fit(features(train.inputs), train.target)
     return lambda part: np.asarray(model.predict(features(part.inputs)))
 
 
@@ -179,7 +183,7 @@ def logistic_labels(train: Part, classes: int, seed: int) -> Fitted:
     given, wanted = features(train.inputs), train.target > 0.5
     share = wanted.mean(0)
     models = {
-        label: LogisticRegression(max_iter=100, random_state=seed).fit(given, wanted[:, label])
+        label: linear_model.LogisticRegression(max_iter=100, random_state=seed).fit(given, wanted[:, label])
         for label in np.flatnonzero((share > 0) & (share < 1))
     }
 
@@ -197,7 +201,7 @@ def boosted_classes(train: Part, classes: int, seed: int) -> Fitted:
     """Gradient boosting over the numbers, categories and dates."""
     _several(train)
     features, categorical = boosting_features(train.inputs)
-    model = HistGradientBoostingClassifier(
+    model = ensemble.HistGradientBoostingClassifier(
         categorical_features=categorical, random_state=seed, early_stopping=False
     )
     model.fit(features(train.inputs), train.target)
@@ -207,7 +211,7 @@ def boosted_classes(train: Part, classes: int, seed: int) -> Fitted:
 def boosted_number(train: Part, classes: int, seed: int) -> Fitted:
     """Gradient boosting over the numbers, categories and dates."""
     features, categorical = boosting_features(train.inputs)
-    model = HistGradientBoostingRegressor(
+    model = ensemble.HistGradientBoostingRegressor(
         categorical_features=categorical, random_state=seed, early_stopping=False
     )
     model.fit(features(train.inputs), train.target)

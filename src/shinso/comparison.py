@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from scipy.stats import binomtest, norm
 
 from .config import settings
 from .data.subject import holm
 from .errors import RunError
+from .later import Later
 from .run import RunDirectory
 from .schema import display_width, pad
+
+stats = Later("scipy.stats")
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2_000
@@ -106,7 +108,7 @@ def paired(first: RunDirectory, second: RunDirectory, name: str, kind: str) -> d
         found[rowwise.metric] = difference(one, two, root=rowwise.root)
         if rowwise.metric == "accuracy":
             better, worse = int((two > one).sum()), int((two < one).sum())
-            p = binomtest(better, better + worse).pvalue if better + worse else 1.0
+            p = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
             found["accuracy"] |= {"mcnemar_p": float(p), "only_b_right": better, "only_a_right": worse}
             found["accuracy"]["p"] = float(p)
     return found
@@ -145,7 +147,7 @@ def _bootstrap_p(sampled: Floats) -> float:
     spread = float(sampled.std())
     if spread == 0.0:
         return 1.0 if float(sampled.mean()) == 0.0 else 0.0
-    return float(2 * norm.sf(abs(float(sampled.mean())) / spread))
+    return float(2 * stats.norm.sf(abs(float(sampled.mean())) / spread))
 
 
 def rivals_of(first: RunDirectory, second: RunDirectory) -> list[RunDirectory]:

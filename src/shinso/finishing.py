@@ -243,6 +243,7 @@ def training_facts(
         "best_epoch": progress.best_epoch,
         "stopped": progress.stopped,
         "skipped_steps": progress.skipped,
+        "checkpoints": fitted.checkpoints,
         "parameters": sum(p.numel() for p in network.parameters()),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_bytes": peak_memory(),

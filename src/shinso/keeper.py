@@ -6,7 +6,10 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -33,7 +36,9 @@ class RunKeeper:
         self.started = self.saved = time.monotonic()
         self.first_step, self.before, self.lines = 0, 0.0, 0
         self.interrupted = ""
-        self.saving = 0.0  # seconds spent on checkpoints
+        self.saving, self.saves = 0.0, 0  # seconds that training stood still for checkpoints; how many
+        self.writer = ThreadPoolExecutor(1, "checkpoint")
+        self.writing: Future[Path] | None = None
 
     def restore(self) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
         """The newest checkpoint; lines of the metrics file that it does not know are removed."""
@@ -79,14 +84,28 @@ class RunKeeper:
     def save(
         self, progress: Progress, groups: Callable[[], dict[str, dict[str, Tensor]]], *, now: bool
     ) -> None:
-        """Write a checkpoint when one is due."""
+        """Write a checkpoint when one is due: training goes on as soon as the state is copied.
+
+        A disk that is slower than the interval holds training back: no two checkpoints wait to be written.
+        """
         if not now and time.monotonic() - self.saved < self.every:
             return
         start = time.monotonic()
+        self._written()
         progress.seconds, progress.lines = self.seconds(), self.lines
-        save_checkpoint(self.run.path / "checkpoints", progress, groups())
+        state = {name: {k: t.detach().clone() for k, t in group.items()} for name, group in groups().items()}
+        folder = self.run.path / "checkpoints"
+        self.writing = self.writer.submit(save_checkpoint, folder, deepcopy(progress), state)
+        if now:
+            self._written()
         self.saved = time.monotonic()
-        self.saving += self.saved - start
+        self.saving, self.saves = self.saving + self.saved - start, self.saves + 1
+
+    def _written(self) -> None:
+        """Wait for the checkpoint that is being written; raises where that did not succeed."""
+        if self.writing is not None:
+            self.writing.result()
+        self.writing = None
 
     def report(self, progress: Progress, entry: dict[str, Any]) -> None:
         """One line to the metrics file, and one for a person."""
@@ -106,7 +125,7 @@ class RunKeeper:
         )  # fmt: skip
 
     @contextmanager
-    def catching_signals(self) -> Iterator[None]:
+    def _catching_signals(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM end training after the current step; a second Ctrl-C ends the program."""
 
         def stop(number: int, _frame: object) -> None:
@@ -127,6 +146,15 @@ class RunKeeper:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While training goes on: signals are caught, and no checkpoint is half-written at the end."""
+        try:
+            with self._catching_signals():
+                yield
+        finally:
+            self.writer.shutdown()
 
 
 def _headline(validation: dict[str, Any]) -> str:

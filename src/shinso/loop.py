@@ -84,6 +84,7 @@ class Fitted:
 
     progress: Progress
     work: Work  # seconds by phase and operations of this process
+    checkpoints: int = 0  # that were written
 
 
 def fit(

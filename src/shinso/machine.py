@@ -30,7 +30,7 @@ FORMAT = 1
 SMALL, SIZE, LARGE = 256, 1024, 2048  # of the matrices
 WORTH = 0.1  # of the rate of fp32: where small products in bf16 are slower than this, large ones are left out
 IMAGES, CHANNELS, CELLS = 16, 64, 32  # of the convolution
-COPIED = 64 << 20  # bytes
+COPIED = 24 << 20  # bytes: more would stay in the memory of every first training
 CONVOLUTION_KINDS = (
     ("fp32", torch.float32, torch.contiguous_format),
     ("fp32_channels_last", torch.float32, torch.channels_last),

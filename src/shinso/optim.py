@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -62,44 +63,162 @@ def momentum(progress: float, config: TrainConfig) -> float | None:
     return 0.95 - 0.10 * _cosine((progress - rise) / max(1e-9, 1 - rise))
 
 
-class Muon(torch.optim.Optimizer):
+class Rule(ABC):
+    """How the weights of some groups are moved by their gradients, and what it remembers of each weight.
+
+    The arithmetic of torch.optim, to which each rule is tested to be equal. Its classes are not used: the
+    first of them that is made imports torch's compiler, a second and 70 MB that a training has no use for.
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        self.state: dict[int, dict[str, Tensor]] = {}  # by the place of the weight among all of the rule's
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every weight that has a gradient."""
+        first = 0
+        for group in self.groups:
+            there = [(first + i, p) for i, p in enumerate(group["params"]) if p.grad is not None]
+            first += len(group["params"])
+            if there:
+                states = [self.state.get(i) or self.state.setdefault(i, self.remember(p)) for i, p in there]
+                weights = [p for _, p in there]
+                self.move(weights, [p.grad for p in weights], states, group)
+
+    @abstractmethod
+    def remember(self, p: Tensor) -> dict[str, Tensor]:
+        """What is remembered of a weight before its first step."""
+
+    @abstractmethod
+    def move(
+        self, weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Move the weights of one group in place."""
+
+
+class Muon(Rule):
     """Momentum whose matrix updates are made orthogonal by a Newton-Schulz iteration.
 
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. Filters of convolutions
     are flattened to (out, in * height * width). The update is scaled to the root mean square of an Adam
-    update (Liu et al., 2025), so that learning rates carry over between layers of different shape.
+    update (Liu et al., 2025), so that learning rates carry over between layers of different shape. Matrices
+    of one shape are moved together: few large products.
     """
 
-    def __init__(
-        self, parameters: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def remember(self, p: Tensor) -> dict[str, Tensor]:
+        return {"momentum_buffer": torch.zeros_like(p)}
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step; `closure` is not used. Matrices of one shape are moved together: few large products."""
-        for group in self.param_groups:
-            alike: dict[tuple[int, int], list[Tensor]] = {}
-            for p in group["params"]:
-                if p.grad is not None:
-                    alike.setdefault((len(p), p[0].numel()), []).append(p)
-            for (rows, columns), parameters in alike.items():
-                updates = self._updates(parameters, group["momentum"])
-                made_KMN = orthogonalise(torch.stack([u.reshape(rows, columns) for u in updates]))
-                moves = [m.reshape(p.shape).to(p.dtype) for m, p in zip(made_KMN, parameters, strict=True)]
-                scale = 0.2 * math.sqrt(max(rows, columns))
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, moves, alpha=-group["lr"] * scale)
+    def move(
+        self, weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+    ) -> None:  # fmt: skip
+        buffers = [state["momentum_buffer"] for state in states]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov: towards the means
+        alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+        for p, update in zip(weights, updates, strict=True):
+            alike.setdefault((len(p), p[0].numel()), []).append((p, update))
+        for (rows, columns), pairs in alike.items():
+            moved = [p for p, _ in pairs]
+            made_KMN = orthogonalise(torch.stack([update.reshape(rows, columns) for _, update in pairs]))
+            moves = [m.reshape(p.shape).to(p.dtype) for m, p in zip(made_KMN, moved, strict=True)]
+            torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(moved, moves, alpha=-group["lr"] * 0.2 * math.sqrt(max(rows, columns)))
 
-    def _updates(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
-        """Nesterov's momentum: the gradients moved on towards their running means."""
-        for p in parameters:
-            if not self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        return list(torch._foreach_lerp(gradients, buffers, momentum))
+
+class Sgd(Rule):
+    """The gradient with momentum and Nesterov's look ahead; the gradient alone where momentum is 0."""
+
+    def remember(self, p: Tensor) -> dict[str, Tensor]:
+        return {"momentum_buffer": torch.zeros_like(p)}
+
+    def move(
+        self, weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+    ) -> None:  # fmt: skip
+        decayed = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+        if group["momentum"]:
+            buffers = [state["momentum_buffer"] for state in states]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, decayed)
+            torch._foreach_add_(decayed, buffers, alpha=group["momentum"])
+        torch._foreach_add_(weights, decayed, alpha=-group["lr"])
+
+
+class Adagrad(Rule):
+    """Each weight's own rate falls with the sum of its squared gradients (Duchi et al., 2011)."""
+
+    def remember(self, p: Tensor) -> dict[str, Tensor]:
+        return {"sum": torch.zeros_like(p)}
+
+    def move(
+        self, weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+    ) -> None:  # fmt: skip
+        decayed = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+        sums = [state["sum"] for state in states]
+        torch._foreach_addcmul_(sums, decayed, decayed)
+        roots = list(torch._foreach_sqrt(sums))
+        torch._foreach_add_(roots, 1e-10)
+        torch._foreach_addcdiv_(weights, decayed, roots, -group["lr"])
+
+
+class RMSprop(Rule):
+    """The gradient over the root of its running mean square (Tieleman and Hinton, 2012), with momentum."""
+
+    MEAN = 0.9
+
+    def remember(self, p: Tensor) -> dict[str, Tensor]:
+        return {"square_avg": torch.zeros_like(p), "momentum_buffer": torch.zeros_like(p)}
+
+    def move(
+        self, weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+    ) -> None:  # fmt: skip
+        decayed = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+        means = [state["square_avg"] for state in states]
+        torch._foreach_mul_(means, self.MEAN)
+        torch._foreach_addcmul_(means, decayed, decayed, 1 - self.MEAN)
+        roots = list(torch._foreach_sqrt(means))
+        torch._foreach_add_(roots, 1e-8)
+        if not group["momentum"]:
+            torch._foreach_addcdiv_(weights, decayed, roots, -group["lr"])
+            return
+        buffers = [state["momentum_buffer"] for state in states]
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_addcdiv_(buffers, decayed, roots)
+        torch._foreach_add_(weights, buffers, alpha=-group["lr"])
+
+
+class Adam(Rule):
+    """Kingma and Ba, 2015, arXiv 1412.6980, in torch's fused kernel."""
+
+    kernel = staticmethod(torch._fused_adam_)
+
+    def remember(self, p: Tensor) -> dict[str, Tensor]:
+        zero = torch.zeros((), dtype=torch.float32, device=p.device)
+        return {"step": zero, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+
+    def move(
+        self, weights: list[Tensor], gradients: list[Tensor], states: list[dict[str, Tensor]],
+        group: dict[str, Any],
+    ) -> None:  # fmt: skip
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        self.kernel(
+            weights, gradients, [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], [], steps,
+            lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1],
+            weight_decay=group["weight_decay"], eps=1e-8, amsgrad=False, maximize=False, grad_scale=None,
+            found_inf=None,
+        )  # fmt: skip
+
+
+class AdamW(Adam):
+    """Adam whose weight decay does not pass through the gradient (Loshchilov and Hutter, 2019)."""
+
+    kernel = staticmethod(torch._fused_adamw_)
 
 
 def orthogonalise(matrices_KMN: Tensor, steps: int = 5) -> Tensor:
@@ -116,80 +235,72 @@ def orthogonalise(matrices_KMN: Tensor, steps: int = 5) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
-def _sgd(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
-    """Momentum of .9 with Nesterov's look ahead; without momentum where it is set to 0."""
-    momentum = 0.9 if config.momentum is None else config.momentum
-    rate = config.learning_rate or 0.0
-    return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, foreach=True)
-
-
-def _rmsprop(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
-    rate = config.learning_rate or 0.0
-    return torch.optim.RMSprop(groups, rate, alpha=0.9, momentum=config.momentum or 0.0, foreach=True)
-
-
 # What moves the weights that Muon does not. AdamW decouples weight decay; the others add it to the gradient.
-OPTIMIZERS: dict[str, Callable[[Groups, TrainConfig], torch.optim.Optimizer]] = {
-    "sgd": _sgd,
-    "adagrad": lambda groups, config: torch.optim.Adagrad(groups, config.learning_rate or 0.0, fused=True),
-    "rmsprop": _rmsprop,
-    "adam": lambda groups, config: torch.optim.Adam(groups, config.learning_rate or 0.0, fused=True),
-    "adamw": lambda groups, config: torch.optim.AdamW(groups, config.learning_rate or 0.0, fused=True),
-    "muon": lambda groups, config: torch.optim.AdamW(groups, config.learning_rate or 0.0, fused=True),
-}
+OPTIMIZERS: dict[str, type[Rule]] = {
+    "sgd": Sgd, "adagrad": Adagrad, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, "muon": AdamW,
+}  # fmt: skip
+MOMENTUM = {"sgd": 0.9, "rmsprop": 0.0}  # where it is not set
+BETAS = (0.9, 0.999)
 
 
 class Optimizer:
-    """One or two torch optimizers and the base learning rate of each of their groups."""
+    """One or two rules and the base learning rate of each of their groups."""
 
     def __init__(self, module: nn.Module, config: TrainConfig, rates: dict[str, float]) -> None:
         assert config.learning_rate is not None and config.optimizer is not None
-        self.parts: list[torch.optim.Optimizer] = []
-        groups = parameter_groups(module, config, rates)
-        decay, momentum = config.weight_decay or 0.0, config.momentum
+        self.parts: list[Rule] = []
+        groups, momentum = parameter_groups(module, config, rates), config.momentum
+        for group in groups["matrices"]:
+            group["momentum"] = 0.95 if momentum is None else momentum
+        for group in groups["others"]:
+            if config.optimizer in MOMENTUM:
+                group["momentum"] = MOMENTUM[config.optimizer] if momentum is None else momentum
+            else:
+                group["betas"] = BETAS
         if groups["matrices"]:
-            self.parts.append(
-                Muon(groups["matrices"], config.learning_rate, 0.95 if momentum is None else momentum, decay)
-            )
+            self.parts.append(Muon(groups["matrices"]))
         if groups["others"]:
-            self.parts.append(OPTIMIZERS[config.optimizer](groups["others"], config))
-        self.base = [[g["lr"] for g in part.param_groups] for part in self.parts]
+            self.parts.append(OPTIMIZERS[config.optimizer](groups["others"]))
+        self.base = [[g["lr"] for g in part.groups] for part in self.parts]
 
     def step(self, factor: float, momentum: float | None = None) -> None:
         """Move every weight at `factor` times its base learning rate, then clear the gradients."""
         for part, rates in zip(self.parts, self.base, strict=True):
-            for group, rate in zip(part.param_groups, rates, strict=True):
+            for group, rate in zip(part.groups, rates, strict=True):
                 group["lr"] = rate * factor
                 if momentum is not None and "betas" in group:
                     group["betas"] = (momentum, group["betas"][1])
                 elif momentum is not None and group.get("momentum"):
                     group["momentum"] = momentum
             part.step()
-            part.zero_grad(set_to_none=True)
+        self.zero_grad()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for part in self.parts:
-            part.zero_grad(set_to_none=True)
+            for group in part.groups:
+                for p in group["params"]:
+                    p.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state as named tensors, for a checkpoint without pickle."""
-        found = {}
-        for i, part in enumerate(self.parts):
-            for j, state in part.state_dict()["state"].items():
-                for key, value in state.items():
-                    found[f"{i}.{j}.{key}"] = value
-        return found
+        return {
+            f"{i}.{j}.{key}": value
+            for i, part in enumerate(self.parts)
+            for j, state in part.state.items()
+            for key, value in state.items()
+        }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `tensors`."""
-        for i, part in enumerate(self.parts):
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, value in tensors.items():
-                which, parameter, key = name.split(".")
-                if int(which) == i:
-                    state.setdefault(int(parameter), {})[key] = value
-            part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+        for part in self.parts:
+            part.state.clear()
+        for name, value in tensors.items():
+            which, parameter, key = name.split(".")
+            part = self.parts[int(which)]
+            weights = [p for group in part.groups for p in group["params"]]
+            device = weights[int(parameter)].device
+            part.state.setdefault(int(parameter), {})[key] = value.to(device)
 
 
 def parameter_groups(

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -18,6 +17,7 @@ from .config import RunConfig
 from .errors import RunError, SettingError
 from .files import file_digest, read_json, read_json_lines, sync_folder, write_atomic, write_json
 from .heads import HeadOptions
+from .layers.outline import Outline, Undrawn
 from .machine import this_machine
 from .models.hub import from_hub
 from .network import Network
@@ -93,10 +93,11 @@ class RunDirectory:
     def network(self) -> Network:
         """The trained network. Names and shapes are compared with the file before anything is allocated."""
         path = self.verified("weights.safetensors")
-        with torch.device("meta"):
+        with Outline():
             expected = self.build_network().state_dict()
         check_shapes(path, {name: list(value.shape) for name, value in expected.items()})
-        network = self.build_network()
+        with Undrawn():
+            network = self.build_network()
         network.load_state_dict(load_file(path))
         return network.eval()
 

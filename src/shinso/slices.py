@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from . import measures, metrics
 from .columns import Column, Values
@@ -23,6 +22,9 @@ from .data.tabular import Tabular
 from .data.values import codes_of
 from .errors import DataError
 from .evaluation import calibrated, labels_of
+from .later import Later
+
+stats = Later("scipy.stats")
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -207,7 +209,7 @@ def _compared(
     floor = loss.var() / np.minimum(m, rest)
     spread = np.maximum(squares[chosen] / m - inside**2, floor) / m
     spread = spread + np.maximum((np.square(loss).sum() - squares[chosen]) / rest - outside**2, floor) / rest
-    p = norm.sf((inside - outside) / np.sqrt(np.maximum(spread, 1e-300)))
+    p = stats.norm.sf((inside - outside) / np.sqrt(np.maximum(spread, 1e-300)))
     return [
         (name(int(i)), int(counts[i]), float(mean), float(one))
         for i, mean, one in zip(chosen, inside, p, strict=True)

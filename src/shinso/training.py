@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .attacks import attackable
 from .augment import augment
 from .config import RunConfig
@@ -25,6 +23,7 @@ from .forecasting import Window
 from .frozen import precomputed
 from .heads import HeadOptions
 from .keeper import RunKeeper
+from .layers.outline import Outline
 from .loop import Fitted, fit, to_tensors
 from .models.hub import configuration
 from .network import Network
@@ -156,11 +155,12 @@ def learned(job: Job) -> tuple[Job, Network, Fitted]:
         keeper = RunKeeper(
             job.run, job.console, advance, deadline=job.deadline, reserve=lambda: reserve(job, keeper)
         )
-        with keeper.catching_signals():
+        with keeper.at_work():
             fitted = fit_network(job, network, keeper, tuning)
     tuning.finish()
     job.seconds["train"] = keeper.seconds()
     job.seconds["checkpoints"] = keeper.saving
+    fitted = replace(fitted, checkpoints=keeper.saves)
     progress = fitted.progress
     job.console.say(
         f"Trained {progress.step:,} steps in {clock(job.seconds['train'])}"
@@ -263,7 +263,7 @@ def check_network(schema: Schema, config: RunConfig, weights: Pretrained | None 
             "train.adversarial needs a given column that enters as numbers (image, number, series, sound); "
             "these columns have none. Leave it out."
         )
-    with torch.device("meta"):
+    with Outline():
         network = Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}
         )

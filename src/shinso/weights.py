@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .errors import SettingError
+from .layers.outline import Outline
 from .models import FAMOUS, Encoder
 from .models.base import Input, Known, Published
 from .models.hub import from_hub, hub_input
@@ -248,7 +249,7 @@ def nearest(state: Mapping[str, Tensor], name: str) -> str:
     for preset, known in FAMOUS.items():
         if known.reference is None or preset == name:
             continue
-        with torch.device("meta"):
+        with Outline():
             published = known.reference()
         wanted = shapes(published.module)
         _, renamed = closest(published, state, wanted)
@@ -280,7 +281,7 @@ def expected_input(options: ModelConfig, pretrained: Pretrained) -> Input | None
     known: Known | None = FAMOUS.get(options.name or "")
     if known is None or known.pixels is None or known.reference is None:
         return None
-    with torch.device("meta"):
+    with Outline():
         published = known.reference()
     wanted = shapes(published.module)
     layout, renamed = closest(published, pretrained.state, wanted)

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2_contingency, ttest_ind
 
+from ..later import Later
 from .clean import ID_NAME, ID_VALUE
 from .notes import plural
 from .subject import Finding, Rows, Severity, Subject, holm
+
+stats = Later("scipy.stats")
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -248,7 +250,7 @@ def _depends(subject: Subject, missing: NDArray[np.bool_]) -> tuple[float, float
         table_C2 = table_C2[table_C2.sum(1) > 0]
         if len(table_C2) < 2 or not table_C2.sum(0).all():
             return None
-        test = chi2_contingency(table_C2, correction=False)
+        test = stats.chi2_contingency(table_C2, correction=False)
         return float(test.pvalue), float(np.sqrt(test.statistic / table_C2.sum()))
     if subject.kinds[subject.target] != "number":
         return None
@@ -258,7 +260,7 @@ def _depends(subject: Subject, missing: NDArray[np.bool_]) -> tuple[float, float
         return None
     share = missing.mean()
     effect = abs(one.mean() - two.mean()) / np.nanstd(target) * np.sqrt(share * (1 - share))
-    return float(ttest_ind(one, two, equal_var=False).pvalue), float(min(1.0, effect))
+    return float(stats.ttest_ind(one, two, equal_var=False).pvalue), float(min(1.0, effect))
 
 
 def imbalance(subject: Subject) -> Iterator[Finding]:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
+from ..later import Later
 from .cheap import SCALARS, Unsuitable, boosting_features, linear_features, straight
 from .notes import plural
 from .subject import Finding, Severity, Subject
+
+ensemble = Later("sklearn.ensemble")
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -159,7 +161,7 @@ def out_of_fold(subject: Subject, places: Codes, labels_n: Codes, classes: int) 
     for k in range(FOLDS):
         mine = fold == k
         if scalar:
-            boosted = HistGradientBoostingClassifier(
+            boosted = ensemble.HistGradientBoostingClassifier(
                 max_iter=100, learning_rate=0.1, categorical_features=categorical, random_state=subject.seed,
                 early_stopping=False, min_samples_leaf=40,
             )  # fmt: skip

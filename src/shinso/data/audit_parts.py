@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2_contingency, ks_2samp
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ..intervals import area_estimate, area_under_roc
+from ..later import Later
 from .audit_columns import number_bins
 from .cheap import SCALARS, Inputs, Unsuitable, boosting_features, linear_features, straight
 from .clean import ID_NAME
 from .subject import Finding, Severity, Subject, holm
+
+stats = Later("scipy.stats")
+ensemble = Later("sklearn.ensemble")
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -260,7 +262,7 @@ def _shifted(subject: Subject, name: str) -> tuple[float, float] | None:
         if min(len(one), len(two)) < LEAST_HELD:
             return None
         bins = np.minimum(number_bins(values, 200), 255)  # ten bins or the few distinct values
-        return float(ks_2samp(one, two, method="asymp").pvalue), psi(bins, subject)
+        return float(stats.ks_2samp(one, two, method="asymp").pvalue), psi(bins, subject)
     codes = subject.codes(name) if subject.kinds[name] == "category" else None
     if codes is None:
         return None
@@ -271,7 +273,7 @@ def _shifted(subject: Subject, name: str) -> tuple[float, float] | None:
     table = np.stack(counts)[:, np.sum(counts, axis=0) > 0]
     if table.shape[1] < 2:
         return None
-    return float(chi2_contingency(table).pvalue), psi(folded, subject)
+    return float(stats.chi2_contingency(table).pvalue), psi(folded, subject)
 
 
 def _folded(codes: Codes, subject: Subject) -> Codes:
@@ -328,7 +330,7 @@ def _told(subject: Subject, places: Codes, is_test: NDArray[np.bool_], fold: Cod
         test: Inputs = {n: (c, v[places[mine]]) for n, (c, v) in columns.items()}
         if scalar:
             features, categorical = boosting_features(train)
-            model = HistGradientBoostingClassifier(
+            model = ensemble.HistGradientBoostingClassifier(
                 max_iter=50, categorical_features=categorical, random_state=subject.seed, early_stopping=False
             )
             model.fit(features(train), is_test[~mine])

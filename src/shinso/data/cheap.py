@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from ..columns.base import Column, Values, missing_mask
+from ..later import Later
 from ..ngrams import Bag
+
+exceptions = Later("sklearn.exceptions")
+linear_model = Later("sklearn.linear_model")
 
 Array = NDArray[Any]
 Inputs = Mapping[str, tuple[Column, Values]]  # raw values by column name
@@ -150,8 +152,8 @@ BLOCKS: dict[str, Callable[[Column, Values], Block]] = {
 }  # fmt: skip
 
 
-def straight(features_nF: Any, labels_n: Array, steps: int = 30) -> LogisticRegression:
+def straight(features_nF: Any, labels_n: Array, steps: int = 30) -> Any:
     """Logistic regression after a few steps: good enough to look at data with."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(max_iter=steps).fit(features_nF, labels_n)
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+        return linear_model.LogisticRegression(max_iter=steps).fit(features_nF, labels_n)

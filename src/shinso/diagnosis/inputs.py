@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from ..columns.base import missing_mask
+from ..later import Later
 from ..preparing import spread
 from .patient import Finding, Patient
+
+trees = Later("sklearn.tree")
 
 MIDDLE, WIDE, NARROW = (
     5.0,
@@ -59,7 +61,7 @@ def giveaway(patient: Patient) -> Finding:
     keep_y, keep_z = (t >= 0 if kind == "category" else np.isfinite(t) for t in (y, z))
     for column in scalars:
         a, b = (_plain(patient.prepared.store[column.name].take(rows)) for rows in (train, held))
-        tree = (DecisionTreeClassifier if kind == "category" else DecisionTreeRegressor)(
+        tree = (trees.DecisionTreeClassifier if kind == "category" else trees.DecisionTreeRegressor)(
             max_leaf_nodes=64, random_state=0
         )
         told = _told(tree.fit(a[keep_y], y[keep_y]), b[keep_z], z[keep_z], classes=kind == "category")

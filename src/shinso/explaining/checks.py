@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr, wilcoxon
 
 from ..intervals import LEVEL, RESAMPLES
+from ..later import Later
 from ..network import Network
 from .game import Game
 from .methods import METHODS
 from .scoring import Floats
+
+stats = Later("scipy.stats")
 
 STEPS, ORDERS = 12, 16
 FEWEST = 4  # players that a rank correlation needs
@@ -71,7 +73,7 @@ def correlation(a_P: Floats, b_P: Floats, among: NDArray[np.bool_] | None = None
     a, b = (a_P, b_P) if among is None else (a_P[among], b_P[among])
     if len(a) < FEWEST or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    return float(spearmanr(a, b).statistic)
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def randomised(method: str, game: Game, values_P: Floats, fresh: Network, seed: int) -> float | None:
@@ -109,7 +111,7 @@ def estimate(values: list[float | None]) -> dict[str, Any]:
 def beats_chance(gains: list[float]) -> float | None:
     """p of the hypothesis that the explanations order parts no better than chance (signed ranks)."""
     gained = np.array([g for g in gains if g != 0])
-    return float(wilcoxon(gained, alternative="greater").pvalue) if len(gained) else None
+    return float(stats.wilcoxon(gained, alternative="greater").pvalue) if len(gained) else None
 
 
 def verdict(trust: dict[str, Any]) -> list[str]:

@@ -214,4 +214,6 @@ def bin_edges(column: Number) -> Tensor:
     knots = np.asarray(column.knots or (column.low, column.high), np.float64)
     edges = np.unique(column.encode_many(knots).astype(np.float64).clip(-FAR, FAR))
     keep = [edges[0], *(b for a, b in itertools.pairwise(edges) if b - a > 1e-6)]
-    return torch.tensor(keep if len(keep) > 1 else [keep[0] - 0.5, keep[0] + 0.5], dtype=torch.float32)
+    return torch.tensor(
+        keep if len(keep) > 1 else [keep[0] - 0.5, keep[0] + 0.5], dtype=torch.float32, device="cpu"
+    )
