@@ -15,7 +15,7 @@ class Metric:
     """One number that every side of a measurement answers with.
 
     A ratio says how many times better ours is, whichever way the metric goes. `total` names the metric that
-    stands in as a lower bound where a target was not reached.
+    stands in as a lower bound where a target was not reached, and so does the time limit of a peer.
     """
 
     name: str
@@ -77,21 +77,24 @@ def ratio(
     """
     own, other, bound = spread(ours, metric.name).median, spread(peer, metric.name).median, False
     if other is None and metric.total:
-        other, bound = spread(peer, metric.total).median, True
+        ended = [{metric.total: repeat.get(metric.total, repeat.get("limit"))} for repeat in peer]
+        other, bound = spread(ended, metric.total).median, True
     if own is None or other is None or min(own, other) <= 0:
         return None
     return Ratio(other / own if metric.better == "less" else own / other, bound)
 
 
 def verdict(metric: Metric, found: Ratio | None) -> str:
-    """Against what was asked: moonshot, met, missed, or '' where nothing was asked or can be said."""
+    """Against what was asked: moonshot, met, missed; not settled where a lower bound is too low to tell."""
     if metric.must is None:
         return ""
     if found is None:
         return "not measured"
     if metric.moonshot is not None and found.value >= metric.moonshot:
         return "moonshot"
-    return "met" if found.value >= metric.must else "**missed**"
+    if found.value >= metric.must:
+        return "met"
+    return "not settled" if found.at_least else "**missed**"
 
 
 def comparable(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

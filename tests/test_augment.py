@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from shinso.augment import AUGMENTS, augment, flip, mirrored, rotate, shift
+from shinso.augment import AUGMENTS, augment, flip, mirrored, rotate, shift, widened
 from shinso.errors import SettingError
 
 SHAPES = [(1, 1, 1, 1), (3, 2, 5, 3), (4, 8, 8, 1), (2, 31, 17, 3)]
@@ -88,3 +88,13 @@ def test_names() -> None:
     assert torch.equal(both, augment(("flip", "shift"))(batch, Generator().manual_seed(0)))
     with pytest.raises(SettingError, match="Did you mean 'flip'"):
         augment("flop")
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 28])
+@pytest.mark.parametrize("x", [1, 2, 4])
+def test_widened_mirrors_as_the_indices_say(width: int, x: int) -> None:
+    images = torch.randint(
+        0, 255, (3, 4, width, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    expected = images.index_select(2, mirrored(torch.arange(-x, width + x), width))
+    assert torch.equal(widened(images, x), expected)

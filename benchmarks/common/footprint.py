@@ -39,7 +39,7 @@ TRAINING = {
     "fastai": "fastai_images.py",
     "transformers": "transformers_text.py",
 }
-TIMES = 3
+TIMES = 1
 
 
 def seconds(arguments: Sequence[str]) -> float | None:

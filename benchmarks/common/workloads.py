@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -17,46 +18,50 @@ CLASSES = 10
 
 
 class Perceptron(nn.Module):
-    """Three layers of 512."""
+    """Three layers of one width."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(3):
-            layers += [nn.Linear(512, 512), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(512, CLASSES))
+            layers += [nn.Linear(width, width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, CLASSES))
 
     def forward(self, x_BD: Tensor) -> Tensor:
         return self.layers(x_BD)
 
 
 class Convolutions(nn.Module):
-    """Five 3x3 convolutions of 64 channels with batch normalisation."""
+    """Five 3x3 convolutions with batch normalisation."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for i in range(5):
-            layers += [nn.Conv2d(64 if i else 3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()]
-        self.layers, self.head = nn.Sequential(*layers), nn.Linear(64, CLASSES)
+            layers += [
+                nn.Conv2d(width if i else inputs, width, 3, padding=1),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+        self.layers, self.head = nn.Sequential(*layers), nn.Linear(width, CLASSES)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.head(self.layers(x_BCHW).mean((2, 3)))
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block (Radford et al., 2019), width 256, 4 heads."""
+    """A pre-norm transformer block (Radford et al., 2019), heads of 64."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(256), nn.LayerNorm(256)
-        self.qkv, self.out = nn.Linear(256, 768), nn.Linear(256, 256)
-        self.wide, self.narrow = nn.Linear(256, 1024), nn.Linear(1024, 256)
-        self.head = nn.Linear(256, CLASSES)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.head = nn.Linear(width, CLASSES)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         parts = self.qkv(self.norm1(x_BND)).chunk(3, -1)
-        query, key, value = (part.unflatten(-1, (4, 64)).transpose(1, 2) for part in parts)
+        query, key, value = (part.unflatten(-1, (-1, 64)).transpose(1, 2) for part in parts)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         x_BND = x_BND + self.out(mixed.transpose(1, 2).flatten(2))
         x_BND = x_BND + self.narrow(F.gelu(self.wide(self.norm2(x_BND))))
@@ -64,11 +69,11 @@ class Block(nn.Module):
 
 
 class Recurrence(nn.Module):
-    """One LSTM of 128, read at its last step."""
+    """One LSTM, read at its last step."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.lstm, self.head = nn.LSTM(64, 128, batch_first=True), nn.Linear(128, CLASSES)
+        self.lstm, self.head = nn.LSTM(inputs, width, batch_first=True), nn.Linear(width, CLASSES)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         return self.head(self.lstm(x_BND)[0][:, -1])
@@ -96,16 +101,21 @@ class Workload:
         module, (x, y) = self.make(), self.batches(1)[0]
         if isinstance(module, Recurrence):  # the counter does not know fused recurrent layers
             rows, steps, inputs = self.shape
-            return 3 * 2 * rows * (steps * 4 * 128 * (inputs + 128) + 128 * CLASSES)
+            width = module.lstm.hidden_size
+            return 3 * 2 * rows * (steps * 4 * width * (inputs + width) + width * CLASSES)
         with FlopCounterMode(display=False) as counter:
             F.cross_entropy(module(x), y).backward()
         return int(counter.get_total_flops())
 
 
 WORKLOADS: dict[str, Workload] = {
-    "mlp": Workload(Perceptron, (256, 512), 300),
-    "convolution": Workload(Convolutions, (64, 3, 32, 32), 25),
-    "transformer": Workload(Block, (32, 128, 256), 60),
-    "lstm": Workload(Recurrence, (64, 64, 64), 120),
+    "mlp": Workload(partial(Perceptron, 2048), (2048, 2048), 12),
+    "convolution": Workload(partial(Convolutions, 256, 256), (16, 256, 16, 16), 12),
+    "transformer": Workload(partial(Block, 768), (16, 256, 768), 10),
+    "lstm": Workload(partial(Recurrence, 512, 512), (256, 64, 512), 10),
+    "mlp_small": Workload(partial(Perceptron, 512), (256, 512), 300),
+    "convolution_small": Workload(partial(Convolutions, 3, 64), (64, 3, 32, 32), 25),
+    "transformer_small": Workload(partial(Block, 256), (32, 128, 256), 60),
+    "lstm_small": Workload(partial(Recurrence, 64, 128), (64, 64, 64), 120),
 }
 WARM = 5  # steps that are not timed

@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, progress: Progress, groups: Mapping[str, Mappi
     head = json.dumps({"progress": progress.__dict__, "blake2b": _digest(body)}).encode()
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{progress.step:09d}.checkpoint"
-    write_atomic(path, len(head).to_bytes(8, "little") + head + body)
+    write_atomic(path, len(head).to_bytes(8, "little"), head, body)
     for old in _newest_first(folder)[KEEP:]:
         old.unlink(missing_ok=True)
     return path

@@ -14,17 +14,18 @@ from .errors import RunError, ShinsoError
 MAX_JSON_BYTES = 512 << 20
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, *content: bytes | str) -> None:
     """Put `content` at `path` so that a reader, or a kill at any moment, sees the old file or the new one.
 
+    Parts are written one after another, so that large ones need not be joined in memory first.
     A full disk or a read-only folder is a `ShinsoError` that names the file; what stood there before stays.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for part in content:
+                file.write(part.encode("utf-8") if isinstance(part, str) else part)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

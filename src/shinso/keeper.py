@@ -93,7 +93,7 @@ class RunKeeper:
         start = time.monotonic()
         self._written()
         progress.seconds, progress.lines = self.seconds(), self.lines
-        state = {name: {k: t.detach().clone() for k, t in group.items()} for name, group in groups().items()}
+        state = {name: _copied(group) if name != "best" else group for name, group in groups().items()}
         folder = self.run.path / "checkpoints"
         self.writing = self.writer.submit(save_checkpoint, folder, deepcopy(progress), state)
         if now:
@@ -155,6 +155,11 @@ class RunKeeper:
                 yield
         finally:
             self.writer.shutdown()
+
+
+def _copied(group: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What training moves in place, as it is now; the best weights are never changed, only replaced."""
+    return {name: tensor.detach().clone() for name, tensor in group.items()}
 
 
 def _headline(validation: dict[str, Any]) -> str:
