@@ -17,6 +17,7 @@ import importlib.util
 import json
 import os
 import platform
+import random
 import shutil
 import statistics
 import subprocess
@@ -45,8 +46,9 @@ def interleaved(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, f
     for call in ways.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, call in ways.items():
+    order = random.Random(0)
+    for _ in range(rounds):  # in another order each time: who follows the longest finds the caches cold
+        for name, call in order.sample(list(ways.items()), len(ways)):
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)

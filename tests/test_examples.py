@@ -15,6 +15,8 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 # What an example teaches must be what it measures.
 CLAIMS: dict[str, Callable[[Any], bool]] = {
     "sigmoid_and_relu": lambda found: found["sigmoid 8"] < 0.2 < 0.9 < found["relu 8"],
+    "wide_and_deep": lambda found: found["deep"] < 0.7 * found["wide"],
+    "vanishing_gradient": lambda found: found["rnn"] < found["gru"] < 1e-4 < 0.1 < found["lstm"],
     "plain_and_residual": lambda found: found["resnet34"] < 0.6 * found["plain34"],
 }
 

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from tokenizers import Tokenizer, models
 from torch import Tensor, nn
 
 import shinso
 from shinso.columns.image import Image
+from shinso.columns.published import read_tokenizer
+from shinso.columns.text import Text
 from shinso.config import ModelConfig
 from shinso.errors import MissingExtraError, SettingError
 from shinso.models import encoder_for
@@ -136,3 +139,89 @@ def test_networks_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert features.tokens.shape == (2, 12, 6) and encoder.channels == (6,)
     published = encoder.published()
     assert published is not None and published.classifier == ("head.fc.weight", "head.fc.bias")
+
+
+# ---- texts
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "good", "bad", "##ly", "very"]
+
+
+def saved_bert(folder: Path) -> Any:
+    """A toy BERT with a head of its own, and its tokenizer."""
+    library = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    made = library.BertForMaskedLM(library.BertConfig(**sizes, vocab_size=16, max_position_embeddings=20))
+    made.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", "utf-8")
+    return made.eval()
+
+
+def verdicts() -> dict[str, list[str]]:
+    texts = ["a very good film", "a very bad film", "good a film", "badly bad a film"] * 10
+    return {"text": [f"{text} {'a ' * (i % 7)}" for i, text in enumerate(texts)],
+            "verdict": ["yes", "no", "yes", "no"] * 10}  # fmt: skip
+
+
+@pytest.mark.parametrize("tune", ["all", "head"])
+def test_a_text_network_of_transformers(tune: str, tmp_path: Path) -> None:
+    theirs = saved_bert(tmp_path / "model")
+    settings = FAST | {"train.learning_rate": 1e-7, "data.split": "8:2:0"}
+    if tune == "all":
+        settings["model.pooling"] = "mean"
+    run = shinso.train(
+        verdicts(), predict="verdict", model=f"hf:{tmp_path / 'model'}", tune=tune,
+        types={"text": "text"}, out=tmp_path / "run", settings=settings,
+    )  # fmt: skip
+    for path in (tmp_path / "model").iterdir():
+        path.unlink()  # a run needs the folder no more
+    run = shinso.Run(tmp_path / "run")
+    encoder = next(iter(run.network.encoders.values())).eval()
+    ids = torch.tensor([[2, 5, 7, 6, 3], [2, 8, 3, 0, 0]])
+    with torch.no_grad():
+        states = theirs.bert(ids, attention_mask=(ids > 0).long(), output_hidden_states=True).hidden_states
+        if tune == "head":  # the default attends to the last layers
+            found, wanted = encoder.states(ids.int()), torch.cat(states[1:], -1)
+        else:
+            found, wanted = encoder(ids.int()), states[-1]
+    assert found.mask.tolist() == (ids > 0).tolist()
+    torch.testing.assert_close(found.tokens[found.mask], wanted[ids > 0], atol=1e-4, rtol=1e-4)
+    assert len(run.predict(verdicts())["verdict"]) == 40
+
+
+def test_a_text_network_with_the_wrong_tokenizer(tmp_path: Path) -> None:
+    saved_bert(tmp_path / "model")
+    more = "\n".join([*VOCABULARY, *(f"word{i}" for i in range(9))])
+    (tmp_path / "model" / "vocab.txt").write_text(more, "utf-8")
+    with pytest.raises(SettingError, match=r"knows 16 tokens, and the tokenizer of column 'text' has 20"):
+        shinso.train(verdicts(), predict="verdict", model=f"hf:{tmp_path / 'model'}", types={"text": "text"},
+                     out=tmp_path / "run")  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_ids_are_those_of_the_network_whatever_it_pads_with() -> None:
+    """RoBERTa's padding is 1, and its places are counted from there."""
+    library = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    config = library.RobertaConfig(**sizes, vocab_size=16, max_position_embeddings=12, pad_token_id=1)
+    made = Tokenizer(models.WordLevel({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}, "<unk>"))
+    column = Text(name="x", tokenizer=made.to_str())
+    options = ModelConfig(name="hf:toy", hub=json.dumps({"config": config.to_dict()}))
+    encoder = encoder_for(column, options).eval()
+    theirs = library.RobertaModel(config).eval()
+    published = encoder.published()
+    assert published is not None
+    theirs.load_state_dict(published.module.state_dict())
+    ids = torch.tensor([[0, 4, 4, 2], [0, 4, 2, 1]])
+    with torch.no_grad():
+        wanted = theirs(ids, attention_mask=(ids != 1).long()).last_hidden_state
+        found = encoder(torch.where(ids == 1, 0, ids + 1).int())
+        assert encoder(torch.ones(1, 30, dtype=torch.int32)).tokens.shape == (1, 10, 24)
+    torch.testing.assert_close(found.tokens[found.mask], wanted[ids != 1], atol=1e-5, rtol=1e-5)
+
+
+def test_japanese_pieces_are_the_longest_of_a_run(tmp_path: Path) -> None:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "深層", "##学習", "です", "ゲーム", "。"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces), "utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}', "utf-8")
+    column = Text(name="x", tokenizer=read_tokenizer(tmp_path / "vocab.txt"))
+    assert column.encode("深層学習です。 ｹﾞｰﾑ").tolist() == [2, 4, 5, 6, 8, 7, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from shinso.columns.published import find_tokenizer, read_tokenizer
 from shinso.columns.text import Text
 from shinso.config import ModelConfig, TrainConfig
 from shinso.errors import DataError, SettingError
+from shinso.features import Features
+from shinso.layers.attentionpool import AttentionPool
 from shinso.layers.lora import add_adapters, matrices, merge_adapters
 from shinso.models import encoder_for
 from shinso.models.bert import Bert, BertSizes
 from shinso.network import Network
+from shinso.run import RunDirectory
 from shinso.schema import Schema
 from shinso.transfer import layer_rates, tune, units
 
@@ -313,3 +317,35 @@ def test_minilm_through_train(minilm: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     found = run.predict({"review": ["a magnificent story", "a terrible, stupid story"]})
     assert found["verdict"] == ["yes", "no"], "words that training never saw"
+
+
+def test_states_computed_once_are_those_of_the_network(minilm: Path, tmp_path: Path) -> None:
+    """A head that learned from kept states answers behind the network itself as it did in training."""
+    texts = ["good", "a bad film", "so very good a film that it is good again", "bad bad bad"] * 12
+    data = {
+        "review": [f"{text} {i % 5}" for i, text in enumerate(texts)],
+        "verdict": ["y", "n", "y", "n"] * 12,
+    }
+    run = shinso.train(
+        data, predict="verdict", model="minilm", weights=minilm / "model.safetensors", tune="head",
+        quiet=True,
+        types={"review": "text"}, out=tmp_path / "run",
+        settings={"train.threads": 1, "train.epochs": 2, "train.precision": "fp32", "train.keep": "last"},
+    )  # fmt: skip
+    assert RunDirectory(tmp_path / "run").config.model.pooling == "attention"
+    encoder = next(iter(run.network.encoders.values()))
+    assert isinstance(encoder.readout, AttentionPool) and encoder.width == encoder.readout.width
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
+    found = run.evaluation["outputs"]["verdict"]["metrics"]["accuracy"]["value"]
+    assert last["validation"]["verdict"]["accuracy"] == pytest.approx(found)
+
+
+def test_attention_pools_what_is_real_only() -> None:
+    torch.manual_seed(0)
+    pool = AttentionPool(12, width=16, questions=4).eval()
+    tokens, mask = torch.randn(3, 5, 12), torch.arange(5) < torch.tensor([[5], [2], [0]])
+    found = pool(Features(tokens, mask)).tokens
+    changed = torch.where(mask.unsqueeze(-1), tokens, 99.0)
+    torch.testing.assert_close(pool(Features(changed, mask)).tokens, found)
+    torch.testing.assert_close(pool(Features(tokens[1:2, :2], mask[1:2, :2])).tokens, found[1:2])
+    assert found.shape == (3, 1, 16) and not found[2].any()

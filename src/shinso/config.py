@@ -92,6 +92,10 @@ class ModelConfig(Config):
     attention: Literal["none", "additive", "dot"] | None = option(
         None, "How a recurrent network weighs its steps; none for their mean."
     )
+    pooling: Literal["mean", "attention"] | None = option(
+        None,
+        "One vector of a text by BERT: the mean of its tokens, or attention to its last layers.",
+    )
     embedding: int | None = option(None, "Size of the embedding of one number or category.", low=1, high=1024)
     stem: Literal["full", "half", "small"] | None = option(
         None,

@@ -10,6 +10,7 @@ from typing import Any
 
 from .config import ModelConfig, RunConfig
 from .models import FAMOUS
+from .models.hub import from_hub
 from .schema import Schema
 
 VERSION = 3  # recorded in the run as balanced@2; raised when a recipe changes
@@ -171,8 +172,9 @@ def tuned_text(facts: Facts) -> Settings:
     """A reader of texts, from published weights."""
     return {
         "train.optimizer": "adamw", "train.learning_rate": 1e-4, "train.weight_decay": 0.01,
-        "train.layer_decay": 0.9, "train.batch_size": 32, "train.epochs": _epochs(facts.rows, 20_000, 3, 10),
+        "train.layer_decay": 0.9, "train.batch_size": 32, "train.epochs": _epochs(facts.rows, 25_000, 3, 10),
         "train.schedule": "linear", "train.warmup": 0.1, "train.ema": 0.0, "train.clip": 1.0,
+        "train.keep": "last",  # the log loss rises before the accuracy falls, and is mended by calibration
     }  # fmt: skip
 
 
@@ -189,6 +191,36 @@ BY_TUNING: dict[str, Settings] = {
     "head": {"train.learning_rate": 3e-3, "train.batch_size": 64, "train.epochs": 20},
     "lora": {"train.learning_rate": 1e-3, "train.layer_decay": 1.0},
 }
+# What learns alone behind a resting reader of texts, by attention to its last layers.
+READOUT: Settings = {"train.learning_rate": 1e-3, "train.batch_size": 64}
+
+
+def tuning(config: RunConfig, schema: Schema, facts: Facts) -> Settings:
+    """What the way of tuning changes."""
+    if not config.model.weights:
+        return {}
+    found = BY_TUNING.get(config.train.tune or "", {})
+    pools = config.model.pooling != "mean" and not any(c.kind in BY_OUTPUT for c in schema.predict)
+    if not pools or not attends(config.model):
+        return found
+    if config.train.tune == "head":
+        found = {**found, **READOUT, "train.epochs": _epochs(facts.rows, 32_000, 3, 20)}
+    return {**found, "model.pooling": "attention"}
+
+
+def attends(model: ModelConfig) -> bool:
+    """Whether a network can give what attention to its last layers reads."""
+    known = FAMOUS.get(model.name or "")
+    return "pooling" in known.settings if known else (model.name or "").startswith("hf:")
+
+
+def from_hubs(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
+    """What a network of timm or transformers changes where it begins with its weights."""
+    if not (model.weights and from_hub(model.name or "")):
+        return {}
+    reads_text = any(column.kind == "text" for column in schema.given)
+    return {"model.dropout": None, **(tuned_text if reads_text else tuned)(facts)}
+
 
 # What a setting is when the recipe of the inputs says nothing about it.
 REST: Settings = {
@@ -209,7 +241,7 @@ def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
     """What a famous network changes; its own sizes stay open, for other readers beside it have theirs."""
     known = FAMOUS.get(model.name or "")
     if known is None:
-        return {}
+        return from_hubs(model, schema, facts)
     open_sizes: Settings = {"model.width": None, "model.depth": None, "model.dropout": None}
     if any(column.kind in BY_OUTPUT for column in schema.predict):
         return open_sizes
@@ -226,9 +258,8 @@ def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
     facts = replace(facts, effort=config.effort)
     chosen = {**REST, **_recipe(schema)(facts), **named(config.model, schema, facts)}
-    if config.model.weights:
-        chosen.update(BY_TUNING.get(config.train.tune or "", {}))
-    chosen["train.keep"] = "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last"
+    chosen.update(tuning(config, schema, facts))
+    chosen.setdefault("train.keep", "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last")
     if "train.epochs" in chosen:
         chosen["train.epochs"] = max(1, round(chosen["train.epochs"] * EPOCHS[config.effort]))
     values = config.model_dump()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ..errors import DataError
 
@@ -17,6 +18,10 @@ NAMES = ("tokenizer.json", "vocab.txt")  # looked for in a folder, in this order
 LARGEST_FILE = 64 << 20  # bytes
 MOST_PIECES = 1 << 20
 PADDING_NAMES = ("[PAD]", "<pad>")  # a token 0 of this name is padding already
+# BERT for Japanese cuts words by a dictionary before it looks its pieces up. Here runs of one script stand
+# for words, and the longest pieces are taken from the left.
+JAPANESE = "BertJapaneseTokenizer"
+RUN = r"\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{Latin}+|\d+|[^\p{L}\d]"
 UNKNOWN_NAMES = ("[UNK]", "<unk>")
 
 
@@ -71,8 +76,15 @@ def word_pieces(content: str, path: Path) -> Tokenizer:
             + (f"it lacks {', '.join(missing)}." if missing else "a piece stands in it twice.")
         )
     made = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    made.normalizer = normalizers.BertNormalizer(lowercase=_lowercase(path))
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    settings = _settings(path)
+    if settings.get("tokenizer_class") == JAPANESE:
+        made.normalizer = normalizers.NFKC()
+        run = "." if settings.get("subword_tokenizer_type") == "character" else RUN
+        words, runs = pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(run), "isolated")
+        made.pre_tokenizer = pre_tokenizers.Sequence([words, runs])
+    else:  # without a word on it small letters, as most of BERT's are
+        made.normalizer = normalizers.BertNormalizer(lowercase=bool(settings.get("do_lower_case", True)))
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     ends = [(name, vocabulary[name]) for name in ("[SEP]", "[CLS]")]
     made.post_processor = processors.BertProcessing(*ends)
     made.decoder = decoders.WordPiece()
@@ -82,14 +94,14 @@ def word_pieces(content: str, path: Path) -> Tokenizer:
     return made
 
 
-def _lowercase(path: Path) -> bool:
-    """As the tokenizer_config.json beside it says; without one, small letters, as most of BERT's are."""
+def _settings(path: Path) -> dict[str, Any]:
+    """What the tokenizer_config.json beside a list of pieces says; empty without one."""
     beside = path.with_name("tokenizer_config.json")
     try:
         found = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
     except (OSError, ValueError) as error:
         raise DataError(f"{beside} cannot be read: {error}. Restore it from a copy.") from None
-    return bool(found.get("do_lower_case", True)) if isinstance(found, dict) else True
+    return found if isinstance(found, dict) else {}
 
 
 def pads_with_zero(tokenizer: Tokenizer) -> bool:

@@ -9,12 +9,14 @@ from typing import Any
 from torch import nn
 
 from ..columns import Column
+from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import DataError, SettingError, did_you_mean
 from . import bert, gpt, images, mlp, peephole, recurrent, spiking, t5, transformer
 from .audio import AudioNet
 from .base import Encoder, Known
 from .hub import HubEncoder, from_hub
+from .hubtext import HubText
 from .images import PlainEncoder
 from .ngrams import NgramNet
 from .residual import ResidualNet
@@ -58,7 +60,10 @@ def encoder_for(
 ) -> Encoder:
     """The encoder that reads one column: the one named in the settings, else the default of its kind."""
     if options.name and from_hub(options.name):
-        encoder: Encoder = HubEncoder(column, options)
+        if isinstance(column, Text) and options.name.startswith("hf:"):
+            encoder: Encoder = HubText(column, options)
+        else:
+            encoder = HubEncoder(column, options)
     elif options.name and ":" in options.name:
         encoder = _user_encoder(options.name, column, options)
     else:

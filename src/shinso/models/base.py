@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import SettingError
+from ..features import Features
+from ..layers.attentionpool import AttentionPool
 
 Rename = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # a published state dict to our names
 
@@ -26,10 +28,15 @@ class Encoder(nn.Module, ABC):
 
     def __init__(self, column: Any, options: ModelConfig) -> None:
         super().__init__()
+        self.readout: AttentionPool | None = None  # what learns behind a resting backbone, from its `states`
 
     def published(self) -> Published | None:
         """The part that published weights fit; None where there are none."""
         return None
+
+    def states(self, column: Tensor) -> Features:
+        """What `readout` reads; only encoders that have one give it."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

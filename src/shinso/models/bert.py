@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,12 +33,15 @@ from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import SettingError
 from ..features import Features
+from ..layers.attentionpool import AttentionPool
 from ..layers.masked import Missed
+from ..layers.selfattention import seen
 from .base import Encoder, Known, Published
 from .spelling import Spelling, spells
 
 EPSILON = 1e-12  # of the layer norms
 DROPOUT = 0.1
+READ = 4  # last layers that attention pools: those before the last tell more than it does
 MISSED = 0.3  # share of the tokens of a text that are not seen in training, without published weights
 
 
@@ -92,7 +96,7 @@ class SelfAttention(nn.Module):
     def forward(self, x_BND: Tensor, mask_B11N: Tensor) -> Tensor:
         parts = (layer(x_BND) for layer in (self.query, self.key, self.value))
         query, key, value = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts)
-        seen_BHNC = F.scaled_dot_product_attention(query, key, value, mask_B11N)
+        seen_BHNC = seen(query, key, value, mask_B11N, training=self.training)
         return seen_BHNC.transpose(1, 2).flatten(2)
 
 
@@ -153,9 +157,14 @@ class Layers(nn.Module):
         self.layer = nn.ModuleList(Layer(sizes, dropout) for _ in range(sizes.depth))
 
     def forward(self, x_BND: Tensor, mask_B11N: Tensor) -> Tensor:
+        return self.states(x_BND, mask_B11N)[-1]
+
+    def states(self, x_BND: Tensor, mask_B11N: Tensor) -> list[Tensor]:
+        """What every layer makes, the embeddings first."""
+        found = [x_BND]
         for layer in self.layer:
-            x_BND = layer(x_BND, mask_B11N)
-        return x_BND
+            found.append(layer(found[-1], mask_B11N))
+        return found
 
 
 class Bert(nn.Module):
@@ -174,6 +183,10 @@ class Bert(nn.Module):
     def forward(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
         return self.encoder(self.embeddings(ids_BN), mask_BN[:, None, None, :])
 
+    def states(self, ids_BN: Tensor, mask_BN: Tensor) -> list[Tensor]:
+        """The hidden states of every layer, the embeddings first."""
+        return self.encoder.states(self.embeddings(ids_BN), mask_BN[:, None, None, :])
+
 
 class BertNet(Encoder):
     """int32 ids (B, N) to Features (B, N, D); tokens past the last position are not read."""
@@ -187,16 +200,36 @@ class BertNet(Encoder):
         self.bert = Bert(sizes, DROPOUT if options.dropout is None else options.dropout)
         if spells(column, options, published=(options.name or "bert") in SIZES):
             self.bert.embeddings.word_embeddings = Spelling(column, sizes.width)
+        self.readout = attention_pool(options, sizes.width, sizes.depth)
+        if self.readout:
+            self.width = self.readout.width
 
     def published(self) -> Published:
         """All of it."""
         return Published(self.bert, {"transformers": rename})
 
     def forward(self, ids_BN: Tensor) -> Features:
+        if self.readout:
+            return self.readout(self.states(ids_BN))
+        ids_BN, mask_BN, seen_BN = self._masks(ids_BN)
+        return Features(self.bert(ids_BN, seen_BN), mask_BN)
+
+    def states(self, ids_BN: Tensor) -> Features:
+        """The last layers side by side."""
+        ids_BN, mask_BN, seen_BN = self._masks(ids_BN)
+        return Features(torch.cat(self.bert.states(ids_BN, seen_BN)[1:][-READ:], -1), mask_BN)
+
+    def _masks(self, ids_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids, what is real of them, and what is looked at."""
         ids_BN = ids_BN[:, : self.positions].long()
         mask_BN = ids_BN > 0 if self.attended else self.missed(ids_BN > 0)
         nothing_B1 = ~mask_BN.any(1, keepdim=True)  # attention over no token at all is not a number
-        return Features(self.bert(ids_BN, mask_BN | nothing_B1), mask_BN)
+        return ids_BN, mask_BN, mask_BN | nothing_B1
+
+
+def attention_pool(options: ModelConfig, width: int, depth: int) -> AttentionPool | None:
+    """What reads the last layers where the settings say so."""
+    return AttentionPool(min(READ, depth) * width) if options.pooling == "attention" else None
 
 
 def sized(sizes: BertSizes, options: ModelConfig) -> BertSizes:
@@ -241,7 +274,7 @@ def known_of(name: str) -> Known:
     return Known(
         title=title, paper=paper, year=year, encoders={"text": BertNet}, parameters=parameters, flops=flops,
         input="128 tokens" if parameters else "", weights="transformers" if parameters else "",
-        settings=frozenset({"width", "depth", "heads"}),
+        settings=frozenset({"width", "depth", "heads", "pooling"}),
         reference=partial(reference_of, name) if parameters else None,
     )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Any image network of timm or transformers as a reader: `timm:convnext_tiny`, `hf:FOLDER` or
-`hf:microsoft/resnet-18`.
+`hf:microsoft/resnet-18`; those of texts are in hubtext.py.
 
-The extra `hub`, imported on use. What a network is, is kept with the run as plain JSON, so that a run needs
-neither the folder nor the network to be read again. Only safetensors are looked for; code of a hub is never
-run.
+The extra `hub`, imported on use. What a network is, is kept with the run as plain JSON, so that a run
+needs neither the folder nor the network to be read again. Weights are safetensors, or read as tensors only;
+code of a hub is never run.
 
 B rows, C channels, H, W pixels or cells.
 """
@@ -30,6 +30,8 @@ from .residual import Normalise
 
 HUBS = ("timm:", "hf:")
 WEIGHTS = "model.safetensors"
+PICKLED = "pytorch_model.bin"  # read as tensors only, where there is nothing better
+BESIDE = ("tokenizer_config.json", "tokenizer.json", "vocab.txt")
 MOST_BYTES = 1 << 20  # of a configuration
 
 
@@ -50,10 +52,27 @@ def configuration(options: ModelConfig) -> dict[str, Any]:
     if hub == "timm":
         return {"hub": json.dumps(_timm_facts(name))}
     found: dict[str, Any] = {"hub": json.dumps(_transformers_facts(name))}
-    beside = Path(name).expanduser() / WEIGHTS
-    if options.weights is None and beside.is_file():
-        found["weights"] = str(beside)
-    return found
+    beside = None if options.weights else _weights_of(name)
+    return found | ({"weights": str(beside)} if beside else {})
+
+
+def _weights_of(name: str) -> Path | None:
+    """The file of weights in a folder, or of a name of the hub, its tokenizer fetched beside it."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return next((folder / file for file in (WEIGHTS, PICKLED) if (folder / file).is_file()), None)
+    for file in BESIDE:
+        _fetched(name, file)
+    found = (_fetched(name, file) for file in (WEIGHTS, PICKLED))
+    return next((path for path in found if path), None)
+
+
+def _fetched(name: str, file: str) -> Path | None:
+    """A file of a network of the hub, on this machine; None where it has no such file."""
+    try:
+        return Path(transformers_library().utils.cached_file(name, file))
+    except OSError:
+        return None
 
 
 def hub_input(options: ModelConfig) -> Input | None:
@@ -99,18 +118,22 @@ class HubEncoder(Encoder):
         return {name.removeprefix(prefix) if len(prefix) > 1 else name: v for name, v in same(state).items()}
 
     def _converted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Names that transformers itself brings up to date when it reads a file; empty where it cannot."""
-        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
-            save_file({k: v.contiguous() for k, v in state.items()}, Path(folder) / WEIGHTS, {"format": "pt"})
-            self.body.config.save_pretrained(folder)  # type: ignore[operator, union-attr]
-            try:
-                made, told = _transformers_library().AutoModel.from_pretrained(
-                    folder, output_loading_info=True, use_safetensors=True, trust_remote_code=False
-                )
-            except (RuntimeError, ValueError, OSError):
-                return {}
-        lost = set(told["missing_keys"])
-        return {name: value.float() for name, value in made.state_dict().items() if name not in lost}
+        return converted(self.body, state)
+
+
+def converted(body: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names that transformers itself brings up to date when it reads a file; empty where it cannot."""
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+        save_file({k: v.contiguous() for k, v in state.items()}, Path(folder) / WEIGHTS, {"format": "pt"})
+        body.config.save_pretrained(folder)
+        try:
+            made, told = transformers_library().AutoModel.from_pretrained(
+                folder, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+            )
+        except (RuntimeError, ValueError, OSError):
+            return {}
+    lost = set(told["missing_keys"])
+    return {name: value.float() for name, value in made.state_dict().items() if name not in lost}
 
 
 def _timm_library() -> Any:
@@ -144,7 +167,8 @@ def _timm(facts: dict[str, Any], column: Image) -> nn.Module:
     return made
 
 
-def _transformers_library() -> Any:
+def transformers_library() -> Any:
+    """transformers, if the extra is installed."""
     try:
         import transformers
     except ImportError as error:
@@ -156,15 +180,15 @@ def _transformers_library() -> Any:
 
 def _transformers_facts(name: str) -> dict[str, Any]:
     """What a folder (or the hub) says about a network; code in it is never run."""
-    library = _transformers_library()
+    library = transformers_library()
     try:
         found = library.AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise SettingError(
             f"The model 'hf:{name}' is not on this machine and could not be fetched: {reason}. Put its "
-            f"config.json and {WEIGHTS} (and preprocessor_config.json, if it has one) into a folder, and "
-            f"name that: --model hf:FOLDER."
+            f"config.json and {WEIGHTS} (for images preprocessor_config.json, for texts tokenizer.json or "
+            f"vocab.txt with tokenizer_config.json) into a folder, and name that: --model hf:FOLDER."
         ) from None
     facts: dict[str, Any] = {"config": found.to_dict(), "classifier": "classifier"}
     path = Path(name).expanduser() / "preprocessor_config.json"
@@ -184,7 +208,7 @@ def _pixels(path: Path) -> dict[str, Any]:
 
 
 def _transformers(facts: dict[str, Any], column: Image) -> nn.Module:
-    library = _transformers_library()
+    library = transformers_library()
     stored = {key: value for key, value in facts["config"].items() if key != "auto_map"}
     kind = stored.pop("model_type", "")
     config = library.AutoConfig.for_model(kind, **stored)
