@@ -226,3 +226,8 @@ def test_real_texts_come_back(unpacked: Callable[[str], Path], name: str) -> Non
     column = Text(name="body", max_length=1 << 16).fit(object_array(lines[:1500]))
     for ids, line in zip(column.encode_many(object_array(lines)), lines, strict=True):
         assert column.decode(ids) == plain(line)
+
+
+def test_a_text_without_words_has_nothing_to_hide() -> None:
+    column = Text(name="note").fit(np.array(["a good film"] * 3, object))
+    assert column.parts(None) == [] and column.hide(None, "value") is None and column.hide("", "value") == ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api import (
     audit,
+    check,
     compare,
     doctor,
     evaluate,
@@ -44,9 +45,9 @@ _NOUNS = {"Client": "client", "RunConfig": "config", "Schema": "schema", "Networ
 
 __all__ = [
     "Client", "DataError", "Network", "Run", "RunConfig", "RunError", "Schema", "SettingError", "ShinsoError",
-    "audit", "compare", "doctor", "evaluate", "explain", "export", "find_rate", "label", "mitigate", "models",
-    "monitor", "predict", "promote", "report", "robustness", "rollback", "samples", "serve", "settings",
-    "train",
+    "audit", "check", "compare", "doctor", "evaluate", "explain", "export", "find_rate", "label", "mitigate",
+    "models", "monitor", "predict", "promote", "report", "robustness", "rollback", "samples", "serve",
+    "settings", "train",
 ]  # fmt: skip
 
 

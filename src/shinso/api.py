@@ -75,6 +75,34 @@ def train(
     )  # fmt: skip
 
 
+def check(
+    data: Data, *, predict: str | Sequence[str] | None = None, given: str | Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None, model: str | None = None, weights: str | Path | None = None,
+    effort: str = "balanced", minutes: float | None = None, seed: int = 0, tune: str | None = None,
+    settings: Mapping[str, Any] | None = None, past: int | None = None, ahead: int | None = None,
+    protect: str | None = None, out: str | Path | None = None, quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Walk through a training and all that follows it in seconds, and say what will not work.
+
+    Two batches in a temporary folder: read, train, be killed and go on, evaluate, explain, predict. Nothing
+    is written at `out`. Takes what `train` takes; on the command line it is `shinso train --check`.
+
+    Returns:
+        `passed`, and for each of the `stages` a verdict and the reason.
+
+    Example:
+        >>> shinso.check("houses.csv", predict="price")["passed"]  # doctest: +SKIP
+        True
+    """
+    found: dict[str, Any] = work("preflight").preflight_of(
+        data, predict=names_in(predict), given=None if given is None else names_in(given),
+        types=dict(types or {}),
+        settings=_settings(effort, minutes, seed, protect, _model(model, weights, tune, settings)),
+        window=(past, ahead), out=out, quiet=quiet,
+    )  # fmt: skip
+    return found
+
+
 def predict(
     run: Run | str | Path, data: Data, *, coverage: float | None = None, abstain: bool = False,
     fair: bool = False, out: str | Path | None = None, allow: Sequence[str] = (), quiet: bool = False,

@@ -55,6 +55,10 @@ SHORT = {"out": "-o"}
 NAMES = {"settings": "set"}  # a parameter whose flag has another name
 PAIRS = frozenset({"types", "settings"})  # name=value, given many times
 MANY = frozenset({"allow", "by", "require"})
+# A flag with which a command hands what it was given to another function.
+SWITCHES: dict[str, tuple[str, Callable[..., Any], str]] = {
+    "train": ("check", api.check, "Only walk through a training, in seconds, and say what will fail."),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,8 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        result = VERBS[verb](**_values(VERBS[verb], parsed))
-        _show(verb, result, as_json=as_json, written=parsed.get("out") is not None)
+        function, shown = _chosen(verb, parsed)
+        result = function(**_values(function, parsed))
+        written = parsed.get("out") is not None and shown == verb
+        _show(shown, result, as_json=as_json, written=written)
         if isinstance(result, dict) and result.get("passed") is False:
             return 1  # something that was required does not hold
     except ShinsoError as error:
@@ -106,6 +112,8 @@ def build_parser() -> argparse.ArgumentParser:
         )
         for parameter in inspect.signature(function).parameters.values():
             _add(command, parameter, _helps(text).get(parameter.name, ""))
+        if name in SWITCHES:
+            command.add_argument(f"--{SWITCHES[name][0]}", action="store_true", help=SWITCHES[name][2])
         command.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
 
@@ -134,6 +142,18 @@ def _add(command: argparse.ArgumentParser, parameter: inspect.Parameter, help: s
         command.add_argument(
             *flags, dest=name, type=number, default=default, metavar=metavar, help=help + shown
         )
+
+
+def _chosen(verb: str, parsed: dict[str, Any]) -> tuple[Callable[..., Any], str]:
+    """The function of a command, or the one that a switch names, and what shows its result."""
+    if verb not in SWITCHES or not parsed.pop(SWITCHES[verb][0]):
+        return VERBS[verb], verb
+    flag, function, _ = SWITCHES[verb]
+    known = inspect.signature(function).parameters
+    for name, parameter in inspect.signature(VERBS[verb]).parameters.items():
+        if name not in known and parsed[name] != parameter.default and parsed[name]:
+            raise ShinsoError(f"--{name} does not go with --{flag}. Leave one of them out.")
+    return function, function.__name__
 
 
 def _values(function: Callable[..., Any], parsed: dict[str, Any]) -> dict[str, Any]:

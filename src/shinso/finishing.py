@@ -16,6 +16,7 @@ from .columns import Column
 from .columns.base import is_missing
 from .console import Console
 from .data.loader import Rows
+from .data.table import Table
 from .evaluation import calibrated, labels_of, measure, predict_rows, truth_of, unseen_labels
 from .files import write_atomic
 from .loop import Fitted, to_tensors
@@ -30,6 +31,7 @@ from .randomness import private_randomness
 from .reporting.terminal import summary_lines
 from .reports import write_report
 from .run import RunDirectory
+from .slices import measured_rows, worst_slices
 from .watching.keeping import keep_reference
 
 BATCH = 1024
@@ -72,12 +74,16 @@ def finish(
             budget(seconds, deadline), seed,
         )  # fmt: skip
     seconds["baselines"] = time.perf_counter() - started
+    started = time.perf_counter()
+    slices = sliced(prepared, rows, predictions, truths, calibration, seed)
+    seconds["slices"] = time.perf_counter() - started
     evaluation = {
         "part": part,
         "rows": {name: len(found) for name, found in prepared.parts.items()},
         "evaluated": len(rows),
         "unseen_labels": unseen_labels(prepared.schema, prepared.store),
         "outputs": outputs,
+        "worst_slices": slices,
         "training": {
             **training_facts(network, fitted, plan, seconds),
             "phases": phases(prepared, network, fitted, plan, len(rows)),
@@ -95,6 +101,17 @@ def finish(
     run.seal()
     for line in summary_lines(evaluation):
         console.say(line)
+
+
+def sliced(
+    prepared: Prepared, rows: Rows, predictions: Mapping[str, Any], truths: Mapping[str, Any],
+    calibration: Mapping[str, Calibration], seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The worst slices of the evaluated rows; none of windows, whose columns are series."""
+    if not isinstance(prepared.table, Table):
+        return {}
+    part = prepared.table.take(rows)
+    return worst_slices(measured_rows(part, prepared.schema, truths, predictions, calibration, seed))
 
 
 def write_predictions(

@@ -23,6 +23,7 @@ from .mitigation import shift, thresholds_for
 from .plan import applied
 from .preparing import prepare
 from .repeating import cross_validated, learning_curve, own_table, question_of
+from .reports import keep_parts
 from .run import RunDirectory
 from .slices import Measured, by_slices, worst_slices
 from .verbs import judged, opened, thresholds_of
@@ -65,6 +66,8 @@ def evaluate(
         found["cross_validation"] = cross_validated(run, wanted.folds, console)
     if wanted.curve:
         found["learning_curve"] = learning_curve(run, console)
+    if data is None and (wanted.rows or wanted.folds is not None or wanted.curve) and not wanted.fair:
+        keep_parts(run, found)
     if wanted.require:
         found["required"] = check(wanted.require, found)
         found["passed"] = all(one["holds"] for one in found["required"])

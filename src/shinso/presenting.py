@@ -75,6 +75,7 @@ def _rates(result: dict[str, Any]) -> list[str]:
 
 PRESENTERS: dict[str, Callable[[Any], list[str]]] = {
     "audit": later("reporting.audit_page"),
+    "check": later("preflight"),
     "predict": _answers,
     "evaluate": later("reporting.measured", "evaluation_lines"),
     "mitigate": later("reporting.measured", "mitigation_lines"),

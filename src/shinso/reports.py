@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from .files import read_json, write_atomic
+from .reporting.card import card
 from .reporting.data import ColumnFacts, Mistake, ReportData
 from .reporting.page import build_report
 from .run import RunDirectory
 from .version import VERSION
 
+PARTS = "parts.json"
+KEPT = ("slices", "worst_slices", "fairness", "cross_validation", "learning_curve")
+
 
 def write_report(run: RunDirectory, evaluation: dict[str, Any], *, save: bool = True) -> str:
-    """Make the report of a run from its files, and write it beside them unless told not to."""
-    page = build_report(report_data(run, evaluation))
+    """Make the report of a run and its card from its files; write them beside those unless told not to."""
+    data = report_data(run, evaluation)
+    page = build_report(data)
     if save:
         write_atomic(run.path / "report.html", page)
+        write_atomic(run.path / "card.md", card(data))
     return page
 
 
@@ -47,9 +54,27 @@ def report_data(run: RunDirectory, evaluation: dict[str, Any]) -> ReportData:
         settings=run.config.model_dump(),
         chosen=run.data.get("chosen", []),
         environment=environment,
+        parts=parts_of(run, evaluation),
         audit=read_json(run.path / "audit.json") if (run.path / "audit.json").exists() else None,
         explanation=explanation_of(run),
     )
+
+
+def parts_of(run: RunDirectory, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What is known of parts of the rows: from training, and from `shinso evaluate` since then."""
+    path = run.path / PARTS
+    found = read_json(path) if path.is_file() else {}
+    first = {"worst_slices": evaluation["worst_slices"]} if evaluation.get("worst_slices") else {}
+    return {**first, **found} if isinstance(found, dict) else first
+
+
+def keep_parts(run: RunDirectory, found: Mapping[str, Any]) -> None:
+    """Keep what was measured on parts of the run's own rows, and show it in its report and card."""
+    known = {name: found[name] for name in KEPT if name in found}
+    if known:
+        run.write_json(PARTS, {**parts_of(run, {}), **known})
+        write_report(run, run.evaluation)
+        run.seal()
 
 
 def explanation_of(run: RunDirectory) -> dict[str, Any]:

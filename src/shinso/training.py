@@ -132,6 +132,16 @@ def resume(path: Path, source: Source | None, console: Console, allow: tuple[str
 
 def complete(job: Job) -> RunDirectory:
     """Train, evaluate and write everything; an interrupt ends training early and leaves a complete run."""
+    job, network, fitted = learned(job)
+    finish(
+        job.run, job.prepared, network.eval(), job.plan, fitted, job.console,
+        seconds=job.seconds, deadline=job.deadline,
+    )  # fmt: skip
+    return job.run
+
+
+def learned(job: Job) -> tuple[Job, Network, Fitted]:
+    """Train from the beginning, or from the newest checkpoint: the job as it was settled, and the network."""
     config = job.run.config
     network = begun(job.run, job.weights, job.console).to(job.plan.device)
     tuning = tune(network, config.train, config.seed)
@@ -156,11 +166,7 @@ def complete(job: Job) -> RunDirectory:
         f"Trained {progress.step:,} steps in {clock(job.seconds['train'])}"
         + (f"; stopped early: {progress.stopped}." if progress.stopped else ".")
     )
-    finish(
-        job.run, job.prepared, network.eval(), job.plan, fitted, job.console,
-        seconds=job.seconds, deadline=job.deadline,
-    )  # fmt: skip
-    return job.run
+    return job, network, fitted
 
 
 def settled(job: Job, network: Network) -> Plan:

@@ -240,8 +240,12 @@ class Text(Column):
         return [] if is_missing(value) else [match.span() for match in _WORD.finditer(value)]
 
     def hide(self, value: Value, part: Hashable) -> Value:
-        """`value` with spaces for the word, which are read as none; the other parts stay in their places."""
-        assert isinstance(part, tuple)
+        """`value` with spaces for the word, which are read as none; the other parts stay in their places.
+
+        Where there is no word ("value", of a missing text) there is nothing to hide.
+        """
+        if is_missing(value) or not isinstance(part, tuple):
+            return value
         start, end = part
         return value[:start] + " " * (end - start) + value[end:]
 

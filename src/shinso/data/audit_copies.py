@@ -167,7 +167,7 @@ def row_codes(
     """(n,) equal numbers for equal rows, and (n,) how many copies chance would give each; None for files.
 
     The second takes the columns to be independent, so that rows of a few coarse columns, which recur
-    naturally, are not told as copies.
+    naturally, are not told as copies. Nobody writes the same long text twice by chance.
     """
     group_n = np.zeros(len(subject), np.int64)
     log_share = np.zeros(len(subject))
@@ -177,9 +177,18 @@ def row_codes(
             return None
         shifted = codes + 1
         counts = np.bincount(shifted)
-        log_share += np.log(counts[shifted] / len(subject))
+        log_share += np.log(
+            np.where(_long(subject, name), 1 / len(subject) ** 2, counts[shifted] / len(subject))
+        )
         group_n = np.unique(group_n * len(counts) + shifted, return_inverse=True)[1].astype(np.int64)
     return (group_n, (len(subject) - 1) * np.exp(log_share)) if len(names) else None
+
+
+def _long(subject: Subject, name: str) -> NDArray[np.bool_]:
+    """(n,) where a column holds a text that is long enough to compare."""
+    if subject.kinds[name] != "text":
+        return np.zeros(len(subject), np.bool_)
+    return np.array([not _short(value) for value in subject.values(name)], np.bool_)
 
 
 def standardised(values_n: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: confident learning (Northcutt et al., 2021) on cheap features.
+"""Labels that are probably wrong, by cross-validated simple models (after Northcutt et al., 2021).
 
 n = rows, C = classes, F = features.
 """
@@ -22,11 +22,12 @@ Codes = NDArray[np.int64]
 FOLDS = 3
 FEWEST, FEWEST_OF_CLASS = 200, 10  # rows
 MOST_ROWS, MOST_CLASSES = 30_000, 100
-SURE = 0.1  # share of the rows, those predicted most surely, whose disagreement is taken for the label noise
-LEAST_NOISE = 0.01  # below which labels are taken to be right
+SURE = np.array([0.1, 0.15, 0.2, 0.3, 0.4, 0.5])  # shares of the rows, the surest, that speak for the noise
+LEAST_SURE = 100  # of a class, where it has twice as many: fewer would hardly hold one wrong label
+LEAST_NOISE = 0.005  # below which labels are taken to be right
 WAVES, WAVE_SCALE, WAVE_PENALTY, WAVE_SHARPNESS = 1024, 0.7, 1e-2, 8.0  # random features of images
-RIGHT = 0.45  # share of the told labels that are expected to be wrong indeed
-SHARPNESS = 2.0 ** np.arange(-2, 2.01, 0.25)  # tried, to make probabilities mean what they say
+RIGHT = 0.51  # share of the told labels that are expected to be wrong indeed
+SHARPNESS = 2.0 ** np.arange(-2, 3.01, 0.125)  # tried, to make probabilities mean what they say
 WARNING_NOISE = 0.02
 LEAST_SKILL = 0.3  # of the majority's errors that the model must take away, else it can accuse nobody
 
@@ -69,24 +70,18 @@ def label_errors(subject: Subject) -> Iterator[Finding]:
 def suspects(probabilities_nC: Floats, labels_n: Codes) -> tuple[Codes, float, Floats]:
     """Places of labels that are probably wrong, the surest first; the noise; how likely each is wrong.
 
-    A row is a candidate where another class is as likely as for rows that have it (the confident joint). The
-    noise is read off the rows that the model is surest of, where only wrong labels can disagree; with it and
-    the probability of the given label, Bayes' rule says how likely the label is wrong. As many are told as
-    keep the expected share of wrong ones above `RIGHT`.
+    The noise is read off the rows that the model is surest of, where only wrong labels can disagree; with it
+    and the probability of the given label, Bayes' rule says how likely the label is wrong. As many are told
+    as keep the expected share of wrong ones above `RIGHT`.
     """
     n, classes = probabilities_nC.shape
-    own = probabilities_nC[np.arange(n), labels_n]
-    means = np.array([own[labels_n == c].mean() for c in range(classes)])
-    others = np.where(probabilities_nC >= means, probabilities_nC, 0.0)
-    others[np.arange(n), labels_n] = 0.0
-    confident = (others.max(1) > 0) & (probabilities_nC.argmax(1) != labels_n)
     noise, at_least = noise_of(probabilities_nC, labels_n)
     if at_least < LEAST_NOISE or _skill(probabilities_nC, labels_n) < LEAST_SKILL:
         return np.empty(0, np.int64), noise, np.empty(0)
-    clean = np.clip((own - noise / classes) / (1 - noise), 1e-6, 1.0)  # of the class without the noise
+    clean = sharpened(probabilities_nC, labels_n, noise)[np.arange(n), labels_n]
     spread = noise * (1 - clean) / max(1, classes - 1)
     odds = spread / (spread + (1 - noise) * clean)
-    found = np.flatnonzero(confident)
+    found = np.flatnonzero(probabilities_nC.argmax(1) != labels_n)
     found = found[np.argsort(-odds[found], kind="stable")]
     right = np.cumsum(odds[found]) / np.arange(1, len(found) + 1)
     found = found[: int((right >= RIGHT).sum())]  # the mean falls, so the rows that keep it come first
@@ -96,18 +91,29 @@ def suspects(probabilities_nC: Floats, labels_n: Codes) -> tuple[Codes, float, F
 def noise_of(probabilities_nC: Floats, labels_n: Codes) -> tuple[float, float]:
     """Share of wrong labels and at least how many: how often labels disagree where the model is surest.
 
-    Classes that are hard to tell keep disagreeing where labels are right, so the classes that agree best
-    speak for the labels: the lower quartile over classes. The second number is two standard errors below.
+    Of each class the surest rows, as many as give the least upper bound. Classes that are hard to tell keep
+    disagreeing where labels are right, so the classes that agree best speak for the labels: the lower
+    quartile over classes. The second number is three standard errors below, of all classes but one.
     """
     says, sure = probabilities_nC.argmax(1), probabilities_nC.max(1)
     rates, looked = [], 0
     for c in np.unique(says).tolist():
         mine = np.flatnonzero(says == c)
-        top = mine[np.argsort(-sure[mine], kind="stable")[: max(1, round(SURE * len(mine)))]]
-        rates.append(float((labels_n[top] != c).mean()))
-        looked += len(top)
+        wrong = labels_n[mine[np.argsort(-sure[mine], kind="stable")]] != c
+        rate, rows = _surest(np.cumsum(wrong))
+        rates.append(rate)
+        looked += rows
     rate = float(np.quantile(rates, 0.25, method="lower"))
-    return rate, rate - 2 * float(np.sqrt(rate * (1 - rate) / looked))
+    return rate, rate - 3 * float(np.sqrt(rate * (1 - rate) / (looked * (1 - 1 / max(2, len(rates))))))
+
+
+def _surest(wrong_n: Codes) -> tuple[float, int]:
+    """(share of wrong ones, rows) of the beginning whose share is certainly least; counts of wrong so far."""
+    rows_s = np.maximum(np.round(SURE * len(wrong_n)), min(LEAST_SURE, len(wrong_n) // 2)).clip(min=1)
+    rate_s = wrong_n[rows_s.astype(np.int64) - 1] / rows_s
+    error_s = np.sqrt(np.maximum(rate_s * (1 - rate_s), 1 / rows_s) / rows_s)
+    best = int((rate_s + 2 * error_s).argmin())
+    return float(rate_s[best]), int(rows_s[best])
 
 
 def _skill(probabilities_nC: Floats, labels_n: Codes) -> float:
@@ -115,14 +121,21 @@ def _skill(probabilities_nC: Floats, labels_n: Codes) -> float:
     return 1 - float((probabilities_nC.argmax(1) != labels_n).mean()) / float(by_chance)
 
 
-def sharpened(probabilities_nC: Floats, labels_n: Codes) -> Floats:
-    """Probabilities to the power that fits the labels best (temperature scaling, Guo et al., 2017)."""
+def sharpened(probabilities_nC: Floats, labels_n: Codes, noise: float) -> Floats:
+    """Probabilities of the true class: to the power that, exchanged by the noise, fits the labels best.
+
+    Temperature scaling (Guo et al., 2017) through a noisy channel; without the channel, wrong labels of which
+    the model is sure would make all probabilities dull.
+    """
+    n, classes = probabilities_nC.shape
     logs = np.log(np.maximum(probabilities_nC, 1e-9))
     best, least = probabilities_nC, np.inf
     for power in SHARPNESS.tolist():
         scaled = np.exp(power * (logs - logs.max(1, keepdims=True)))
         scaled /= scaled.sum(1, keepdims=True)
-        loss = -float(np.log(np.maximum(scaled[np.arange(len(labels_n)), labels_n], 1e-9)).mean())
+        own = scaled[np.arange(n), labels_n]
+        told = (1 - noise) * own + noise * (1 - own) / max(1, classes - 1)
+        loss = -float(np.log(np.maximum(told, 1e-12)).mean())
         if loss < least:
             best, least = scaled, loss
     return best
@@ -158,7 +171,7 @@ def out_of_fold(subject: Subject, places: Codes, labels_n: Codes, classes: int) 
             found[mine] = squared(table[~mine], labels_n[~mine], table[mine], classes)
         else:
             found[mine] = straight(table[~mine], labels_n[~mine]).predict_proba(table[mine])
-    return sharpened(found, labels_n)
+    return found
 
 
 def waves(table_nF: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

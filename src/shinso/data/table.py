@@ -53,8 +53,10 @@ class Table:
     def read(cls, source: Source, options: DataConfig | None = None) -> Self:
         """Read rows from a path, a glob pattern, a folder, a zip, a database, a frame, or Python lists.
 
-        Raises `DataError` naming the file, row, column and remedy.
+        A table stays what it is. Raises `DataError` naming the file, row, column and remedy.
         """
+        if isinstance(source, cls):
+            return source
         return cls(load(source, options or DataConfig()))
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..augment import augment
+from ..data.cheap import small_pixels, straight
 from ..data.loader import Loader
 from ..data.store import Store
 from ..evaluation import labels_of, predict_rows
@@ -21,8 +22,10 @@ from .patient import SOME, Finding, Patient
 SURE = 0.3  # share of the held-out rows, the surest, whose mistakes are taken for wrong labels
 NOISE, MUCH_NOISE = 0.015, 0.05
 PART = 0.25  # of the error that wrong labels must explain: a weak network is wrong even where it is sure
+WEAK = 0.7  # of the errors of the most frequent class, from which a network cannot judge labels
 GAP = 0.1  # of accuracy or R2
 TILT = 3.0  # how much more one class may weigh than another where they should weigh alike
+KNOWS = 0.7  # accuracy on training images below which a network says nothing of augmentation
 LITTLE = 0.03  # of the metric: what shuffling must cost where rows are few
 LEAST = 100  # rows below which little can be said
 
@@ -128,7 +131,7 @@ def finished(patient: Patient) -> Finding:
     history = [e for e in patient.run.metrics if e.get("validation")]
     losses = [sum(e["loss"].values()) for e in history]
     if len(losses) < 4:
-        return Finding("trained to the end", "note", None, "Too few epochs to say.")
+        return _short(patient, len(losses))
     early, late = losses[0], losses[-1]
     falling = (losses[-3] - late) / max(early - late, 1e-9)
     said = f"The last two of {len(losses)} validations brought {falling:.0%} of the fall of the loss"
@@ -142,6 +145,20 @@ def finished(patient: Patient) -> Finding:
         return Finding("trained to the end", "warning", falling, f"{said}: it was still learning.",
                        "Train longer.", patient.command({"train.epochs": epochs}))  # fmt: skip
     return Finding("trained to the end", "fine", falling, said)
+
+
+def _short(patient: Patient, validations: int) -> Finding:
+    """A training too short for a curve: it ended too early where a simple model is better for sure."""
+    assert patient.run is not None
+    best = best_baseline(patient.run.evaluation["outputs"][patient.output.name])
+    gained = (best or {}).get("gain") or {}
+    if gained.get("high") is None or gained["high"] >= 0:
+        return Finding("trained to the end", "note", None, "Too few epochs to say.")
+    return Finding(
+        "trained to the end", "warning", float(validations),
+        f"It was validated {validations} times, and a simple model is still better: it ended early.",
+        "Train longer.", patient.command({"train.epochs": 8 * (patient.config.train.epochs or 1)}),
+    )  # fmt: skip
 
 
 def label_noise(patient: Patient) -> Finding:
@@ -159,6 +176,8 @@ def label_noise(patient: Patient) -> Finding:
     said = (
         f"{found.value or 0:.1%} of the {len(sure)} surest unseen rows are called wrong; of all, {error:.1%}"
     )
+    if error > WEAK * (1 - float(np.bincount(truth).max() / len(truth))):
+        return Finding("label noise", "note", found.value, "The network is too weak to accuse labels.")
     if (found.low or 0.0) <= NOISE or (found.value or 0.0) < PART * error:
         return Finding("label noise", "fine", found.value, said)
     return Finding(
@@ -206,6 +225,15 @@ def augmentation(patient: Patient) -> Finding:
             chosen = patient.trained.predict(seen, len(rows))[patient.output.name].argmax(1).cpu().numpy()
         right.append(float((chosen == truth).mean()))
     lost = right[0] - right[1]
+    if lost <= GAP and right[0] < KNOWS:
+        simple = _simple(batch, truth, change, images, patient.config.seed)
+        if simple is not None and simple[0] - max(right) > GAP and simple[0] - simple[1] > 2 * GAP:
+            return Finding(
+                "augmentation", "warning", simple[0] - simple[1],
+                f"It has learned little; a linear model has accuracy {simple[0]:.3f} on images as they are, "
+                f"{simple[1]:.3f} as {named} changes them: it may change what they mean.",
+                "Train without it.", patient.command({"train.augment": "none"}),
+            )  # fmt: skip
     said = f"Accuracy {right[0]:.3f} on training images as they are, {right[1]:.3f} as {named} changes them"
     if lost > GAP:
         return Finding(
@@ -214,6 +242,21 @@ def augmentation(patient: Patient) -> Finding:
             "Take a weaker one.", patient.command({"train.augment": "shift" if named != "shift" else "none"}),
         )  # fmt: skip
     return Finding("augmentation", "fine", lost, said)
+
+
+def _simple(batch: Any, truth: Any, change: Any, images: list[str], seed: int) -> tuple[float, float] | None:
+    """Accuracy of a linear model, learned on half of some images, on the rest as it is and as changed."""
+    half = len(truth) // 2
+    if len(np.unique(truth[:half])) < 2:
+        return None
+    other = change(batch[images[0]], generator(seed, "doctor"))
+    plain, changed = (
+        np.stack([small_pixels(image) for image in pixels.cpu().numpy()])
+        for pixels in (batch[images[0]], other)
+    )
+    model = straight(plain[:half], truth[:half])
+    first, second = (float((model.predict(p[half:]) == truth[half:]).mean()) for p in (plain, changed))
+    return first, second
 
 
 def _number(value: float | None) -> str:

@@ -70,6 +70,11 @@ def learning_rate(patient: Patient) -> Finding:
     change = patient.command({"train.learning_rate": best * rate})
     if fallen < 0.02:
         return Finding("learning rate", "note", None, "No learning rate lowers the loss in a short test.")
+    near = losses[(SWEEP[: len(losses)] > 0.75) & (SWEEP[: len(losses)] < 2.4)]
+    burst = not len(near) or float(np.median(near)) > smooth[0]
+    if burst and smooth[lowest] < 0.9 * smooth[0]:
+        said = f"At the set rate {rate:g} the loss is above its start, and least near {best:.2g} times it"
+        return Finding("learning rate", "severe", best, f"{said}: far too high.", "Lower it.", change)
     if best > TOO_LOW:
         return Finding("learning rate", "severe", best, f"{said}: it is far too low.", "Raise it.", change)
     if best < TOO_HIGH / 10:

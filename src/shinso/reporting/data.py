@@ -63,6 +63,7 @@ class ReportData:
     chosen: Sequence[str] = ()  # dotted names of the settings that the user set
     explanation: Json = field(default_factory=dict)  # explanations/explanation.json
     environment: Json = field(default_factory=dict)
+    parts: Json = field(default_factory=dict)  # worst slices, and what `evaluate` added
     audit: Json | None = None  # audit.json: what the audit before training found
 
     @property

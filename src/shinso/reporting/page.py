@@ -13,6 +13,7 @@ from .data import ReportData
 from .explanations import brief
 from .findings import headline
 from .markup import Content, Html, breakable, h
+from .parts import parts_section
 from .result import result
 from .right_and_wrong import errors
 from .story import cost, learning, mistakes, settings
@@ -30,6 +31,7 @@ def build_report(data: ReportData) -> str:
         "Result": result(data),
         "Errors": errors(data),
         "Mistakes": mistakes(data),
+        "Parts": parts_section(data),
         "Explanations": brief(data.explanation) if data.explanation else None,
         "Learning": learning(data),
         "Data": about_data(data),

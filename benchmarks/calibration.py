@@ -1,0 +1,112 @@
+"""Promised coverage and honest probabilities on held-out halves: python benchmarks/calibration.py --data DIR
+
+DIR holds adult, california_housing and fashion_mnist. Trains a quick model each, then cuts the test rows into
+random halves, fits on one and measures on the other: coverage of intervals and sets against the level asked
+for, and the calibration error of probabilities before and after temperature scaling. Prints a table; exit
+status 1 where the mean coverage is a point off or the temperature does not help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import shinso
+from shinso.calibration import calibrate
+from shinso.config import RunConfig
+from shinso.console import Console
+from shinso.data.table import Table
+from shinso.evaluation import truth_of
+from shinso.preparing import encode_given
+from shinso.run import RunDirectory
+from shinso.verbs import predictions_of
+
+HALVES, LEVELS, BINS, POINT = 10, (0.8, 0.9, 0.95), 15, 0.01
+FAST = {"train.threads": 1}
+
+
+def calibration_error(probability_nC: NDArray[Any], truth_n: NDArray[Any]) -> float:
+    """The mean gap of confidence and accuracy over 15 bins of equal width (Guo et al., 2017)."""
+    sure, right = probability_nC.max(1), probability_nC.argmax(1) == truth_n
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    gap = np.bincount(place, sure, BINS) - np.bincount(place, right, BINS)
+    return float(np.abs(gap).sum() / len(sure))
+
+
+def halves(kind: str, truth: Any, prediction: Any, seed: int) -> dict[str, list[float]]:
+    """Fits on one half and measures on the other, many times."""
+    found: dict[str, list[float]] = {}
+    rng = np.random.default_rng(seed)
+    for _ in range(HALVES):
+        order = rng.permutation(len(truth))
+        fit, held = order[: len(order) // 2], order[len(order) // 2 :]
+        learned = calibrate(kind, truth[fit], prediction[fit])
+        for level in LEVELS:
+            asked = learned.at(level)
+            if kind == "number":
+                low, high = asked.interval(prediction[held])  # type: ignore[misc]
+                holds = (low <= truth[held]) & (truth[held] <= high)
+            else:
+                sets = asked.sets(asked.apply(prediction[held]))
+                assert sets is not None
+                holds = sets[np.arange(len(held)), truth[held]]
+            found.setdefault(f"coverage at {level:g}", []).append(float(holds.mean()))
+        if kind == "category":
+            found.setdefault("ECE before", []).append(calibration_error(prediction[held], truth[held]))
+            after = calibration_error(learned.apply(prediction[held]), truth[held])
+            found.setdefault("ECE after", []).append(after)
+    return found
+
+
+def trained(data: Path, name: str, folder: Path) -> tuple[RunDirectory, Table, str]:
+    """A quick model, and rows that it has not seen."""
+    sources = {
+        "adult": ("adult/adult-train.csv", None), "california": ("california_housing/housing.csv", None),
+        "fashion_mnist": ("fashion_mnist/train", "fashion_mnist/test"),
+    }  # fmt: skip
+    first, second = sources[name]
+    table = Table.read(data / first)
+    rng = np.random.default_rng(7)
+    order = rng.permutation(len(table))
+    train, test = np.sort(order[: min(20_000, len(table) // 2)]), np.sort(order[len(table) // 2 :])
+    target = {"adult": table.names[-1], "california": "median_house_value", "fashion_mnist": "label"}[name]
+    rows = {column: list(table.values(column, train)) for column in table.names}
+    settings = {**FAST, "data.audit": False, **({"train.epochs": 2} if name == "fashion_mnist" else {})}
+    run = shinso.train(rows, predict=target, effort="quick", out=folder / name, quiet=True, settings=settings)
+    held = table.take(test) if second is None else Table.read(data / second, RunConfig().data)
+    return RunDirectory(run.path), held, target
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("names", nargs="*", default=["california", "adult", "fashion_mnist"])
+    options, bad = parser.parse_args(), False
+    for name in options.names:
+        with tempfile.TemporaryDirectory() as folder:
+            run, held, target = trained(options.data, name, Path(folder))
+            quiet, column = Console(quiet=True), run.schema[target]
+            prediction = predictions_of(run, held, quiet)[target]
+            encoded = encode_given(held, (column,), quiet)[target].take(slice(None))
+            truth = np.asarray(truth_of(column, held.values(target), encoded))
+        found = halves(column.kind, truth, np.asarray(prediction), 11)
+        for what, values in found.items():
+            mean, spread = float(np.mean(values)), float(np.std(values))
+            print(f"{name:14} {what:18} {mean:.4f} (deviation {spread:.4f} over {HALVES} halves)", flush=True)
+            if what.startswith("coverage"):
+                level = float(what.split()[-1])
+                accuracy = 0.0 if column.kind == "number" else float((prediction.argmax(1) == truth).mean())
+                bad |= mean < level - POINT or (mean > level + POINT and level > accuracy)
+        if "ECE after" in found:
+            bad |= float(np.mean(found["ECE after"])) >= float(np.mean(found["ECE before"]))
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
