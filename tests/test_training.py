@@ -28,7 +28,9 @@ def test_a_run_holds_all_that_the_design_names_and_nothing_that_runs_code(tmp_pa
         "environment.json",
         "data.json", "quarantine.jsonl", "report.html", "calibration.json", "manifest.json",
     }  # fmt: skip
-    assert {p.suffix for p in run.path.iterdir()} <= {".toml", ".json", ".jsonl", ".safetensors", ".html"}
+    assert {p.suffix for p in run.path.iterdir()} <= {
+        ".toml", ".json", ".jsonl", ".safetensors", ".html", ".md",
+    }  # fmt: skip
     assert not (run.path / "checkpoints").exists()
     evaluation = run.evaluation
     rmse = evaluation["outputs"]["price"]["metrics"]["rmse"]
