@@ -34,14 +34,15 @@ def cores() -> int:
 
 
 def named_path(given: str) -> tuple[str, Path]:
-    """The name and the path of `NAME=PATH`, or of a path alone, whose last part is the name then.
+    """The name and the path of `NAME=PATH`, or of a path alone: its last part, the run's for an export in it.
 
-    >>> named_path("clothes=runs/fashion"), named_path("runs/fashion")
-    (('clothes', PosixPath('runs/fashion')), ('fashion', PosixPath('runs/fashion')))
+    >>> named_path("clothes=runs/fashion"), named_path("runs/fashion/exports/onnx")
+    (('clothes', PosixPath('runs/fashion')), ('fashion', PosixPath('runs/fashion/exports/onnx')))
     """
     name, equals, path = given.partition("=")
     if not equals or "/" in name:
-        name, path = Path(given).absolute().name, given
+        place, path = Path(given).absolute(), given
+        name = place.parent.parent.name if place.parent.name == "exports" else place.name
     return checked_name(name), Path(path)
 
 
