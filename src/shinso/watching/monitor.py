@@ -216,7 +216,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{result['log']} holds no request of that time."
         return
     untested = sum(not day["tested"] for day in days)
-    yield f"{result['rows']:,} rows on {len(days)} day{'s' * (len(days) != 1)}, {days[0]['day']} to {days[-1]['day']}"
+    span = f"{len(days)} days, {days[0]['day']} to {days[-1]['day']}" if days[1:] else days[0]["day"]
+    yield f"{result['rows']:,} rows on {span}"
     if untested:
         yield f"{untested} of these days have fewer than {daily.LEAST_ROWS} rows, too few to compare"
     for alarm in result["alarms"]:
