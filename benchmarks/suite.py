@@ -128,7 +128,7 @@ FULL: tuple[Measurement, ...] = (
         "7", "footprint", "footprint", inputs.both,
         Side("shinso", "common/footprint.py", ("shinso",), limit=180, repeat=1),
         tuple(
-            peer(name, "common/footprint.py", name, limit=180)
+            peer(name, "common/footprint.py", name, limit=240)
             for name in ("lightning", "fastai", "transformers")
         ),
         FOOTPRINT,
