@@ -121,7 +121,8 @@ FULL: tuple[Measurement, ...] = (
         (
             peer("packed nn.LSTM", "peers/torch_ragged.py", "packed", limit=60, repeat=2, knob=True),
             peer(
-                "padded nn.LSTM", "peers/torch_ragged.py", "padded", limit=60, repeat=2, knob=True, beside=True,
+                "padded nn.LSTM", "peers/torch_ragged.py", "padded", limit=60, repeat=2, knob=True,
+                beside=True,
             ),
         ),
         TOKENS,
