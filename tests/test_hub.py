@@ -225,7 +225,7 @@ def test_ids_are_those_of_the_network_whatever_it_pads_with() -> None:
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PIECES = [*SPECIAL, "深層", "##学習", "学習", "です", "ゲーム", "。", "ab", "##c"]
-TEXTS = ["深層学習です。 ｹﾞｰﾑ", "外国人参政権 ABC\n学習。", "", "　。。", "[SEP]です"]
+TEXTS = ["深層学習です。 ｹﾞｰﾑ", "外国人参政権 ABC\n学習。", "", "　。。", "学習 です ab abc"]
 
 
 def japanese(folder: Path, **more: Any) -> Path:
