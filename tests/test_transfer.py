@@ -116,7 +116,7 @@ def test_going_on_gives_the_same_bits(tune: str, tmp_path: Path, published: Path
             if count[0] == 7:
                 os._exit(0)
 
-        shinso.keeper.save_checkpoint = die  # type: ignore[assignment]
+        pytest.MonkeyPatch().setattr(shinso.keeper, "save_checkpoint", die)
         train(tmp_path, published, tune, data, **{"train.checkpoint_seconds": 0.0})
         os._exit(1)
     assert os.waitpid(pid, 0)[1] == 0
