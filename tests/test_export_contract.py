@@ -1,4 +1,4 @@
-"""Every network of the table of models at toy size: as a graph it answers as torch does, or says why it cannot.
+"""Every network of the table of models at toy size: as a graph it answers as torch does, or says why not.
 
 Networks that a later entry adds are tested by being there.
 """
@@ -28,7 +28,8 @@ from test_contracts import fitted, scalar_columns
 
 SMALLEST = {"ImageEncoder": ("lenet5", "resnet18", "efficientnet_b0", "vit_ti")}  # one of each make
 SIZES: dict[str, dict[str, Any]] = {
-    "lenet5": {}, "resnet18": {"width": 8}, "efficientnet_b0": {"width": 16}, "perceptron": {}, "residual": {"width": 16},
+    "lenet5": {}, "resnet18": {"width": 8}, "efficientnet_b0": {"width": 16}, "perceptron": {},
+    "residual": {"width": 16},
     "vit_ti": {"width": 16, "depth": 1, "heads": 2},
 }  # fmt: skip
 SMALL = ModelConfig(width=16, depth=1, heads=2, dropout=0.1, members=2, embedding=4)
@@ -100,7 +101,9 @@ def test_every_network_is_equal_as_onnx(name: str, tmp_path: Path) -> None:
     assert agree(own, export, schema) < 1e-4
 
 
-@pytest.mark.parametrize("name", ["tabm/scalars", "residual/image", "ngrams/text", "window/series", "lstm/text"])
+@pytest.mark.parametrize(
+    "name", ["tabm/scalars", "residual/image", "ngrams/text", "window/series", "lstm/text"]
+)
 def test_what_torch_takes_is_equal_and_the_others_say_so(name: str, tmp_path: Path) -> None:
     schema, made = network(name)
     own, leaving = (Deployed(n, schema, {}).eval() for n in (made, settled(made)))
@@ -114,7 +117,9 @@ def test_what_torch_takes_is_equal_and_the_others_say_so(name: str, tmp_path: Pa
     assert agree(own, lambda rows: list(own.on(rows, program).values()), schema) < 1e-4
 
 
-def test_an_operator_that_cannot_be_captured_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_that_cannot_be_captured_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     schema, made = network("mlp/scalars")
     own = Deployed(made, schema, {}).eval()
     inputs = long_enough(schema, batches(schema)[-1])

@@ -114,7 +114,8 @@ class Export:
             inside = path.resolve().is_relative_to(self.path.resolve())
             if Path(name).name != name or not inside or not path.is_file():
                 raise RunError(
-                    f"{path} is missing, or not in the folder. Restore it from a copy, or export the run again."
+                    f"{path} is missing, or not in the folder. Restore it from a copy, or export the run "
+                    f"again."
                 )
             if path.stat().st_size != expected["bytes"] or file_digest(path) != expected["blake2b"]:
                 raise RunError(

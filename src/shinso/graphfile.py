@@ -1,8 +1,8 @@
 """What a file of ONNX refers to, read without onnx and without loading a weight.
 
-A graph may name other files as the place of its weights, which whoever opens it would then read. shinso writes
-none such, so none such is opened. The walk is over the wire format of protocol buffers: a field is a number and
-a type, and what is nested has a length. Weights are skipped as a whole.
+A graph may name other files as the place of its weights, which whoever opens it would then read. shinso
+writes none such, so none such is opened. The walk is over the wire format of protocol buffers: a field is a
+number and a type, and what is nested has a length. Weights are skipped as a whole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WIDTHS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 1
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise `RunError` where a graph is cut off, reads other files, or says more of a tensor than it holds."""
+    """Raise `RunError` where a graph is cut off, reads other files, or has a tensor of another size."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _walk(content, 0, len(content), "model", path, 0)
@@ -113,6 +113,6 @@ def _check(sizes: dict[int, Any], path: Path) -> None:
             wanted *= one
         if wanted != sizes[RAW]:
             raise RunError(
-                f"{path} has a tensor of the shape {sizes.get(DIMENSIONS, [])} that holds {sizes[RAW]:,} bytes "
-                f"where {wanted:,} are needed. Restore it from a copy, or export the run again."
+                f"{path} has a tensor of the shape {sizes.get(DIMENSIONS, [])} that holds {sizes[RAW]:,} "
+                f"bytes where {wanted:,} are needed. Restore it from a copy, or export the run again."
             )

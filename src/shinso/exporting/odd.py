@@ -61,7 +61,10 @@ def odd_values(column: Column, rng: np.random.Generator) -> list[Any]:
         sizes = ((1, 1), (93, 7), (7, 93), (column.height, column.width), (2 * column.height, column.width))
         made += [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
         made += [np.full((9, 9, 3), value, np.uint8) for value in (0, 255)]
-        made += [rng.integers(0, 256, size, np.uint8) for size in ((31, 17), (31, 17, 1), (31, 17, 4), (1031, 777, 3))]
+        made += [
+            rng.integers(0, 256, size, np.uint8)
+            for size in ((31, 17), (31, 17, 1), (31, 17, 4), (1031, 777, 3))
+        ]
     elif isinstance(column, Series):
         made += _series(column, rng)
     elif isinstance(column, Audio):

@@ -1,7 +1,7 @@
 """The hash of `models/ngrams.py` for runtimes whose integers have 32 bits, as OpenVINO's on a CPU.
 
-Numbers of 64 bits are 8 bytes, each a float32: nothing here exceeds 2**24, below which float32 counts exactly.
-The hash of an n-gram is linear in its codes before it is mixed, so all orders are one matrix product.
+Numbers of 64 bits are 8 bytes, each a float32: nothing here exceeds 2**24, below which float32 counts
+exactly. The hash of an n-gram is linear in its codes before it is mixed, so all orders are one product.
 
 B rows, M codes, O orders, 8 bytes, the lowest first.
 """

@@ -15,7 +15,7 @@ from ..columns.labels import Labels
 from ..intervals import median, proportion
 from . import drift
 from .condensing import UNREADABLE, Privacy
-from .drift import Found, allowed
+from .drift import Found
 from .portraits import Portrait, portrait_of
 from .store import Entry
 
@@ -70,7 +70,7 @@ def checks(
         if known and held:
             yield from of_column(day.day, column, held, known, private, level)
     own = [entry for entry in answered if mine(entry)]
-    most = max((alike(known, "values") for known in reference["columns"].values()), default=0.0)
+    most = max((c.get("days") for c in reference["columns"].values()), key=alike, default=None)
     for column in schema.predict:
         known = reference["answers"].get(column.name)
         if known and len(own) >= LEAST_ROWS:
@@ -85,12 +85,14 @@ def of_column(
     present = [value for value in held if value is not None and value != UNREADABLE]
     n, missing = len(held), len(held) - len(present)
     shares = drift.of_shares(missing, n, known["missing"], known["rows"])
-    shares = allowed(shares, n, alike(known, "missing"))
+    shares = day_to_day(shares, n, known.get("days"), "missing")
     yield Check(day, column.name, "missing", shares, missing / n, known["missing"] / max(1, known["rows"]))
-    within = alike(known, "values")
-    found = compared(column, present, known["values"], private, None if within else level)
+    days: Mapping[str, Any] = known.get("days") or {}
+    found = compared(column, present, known["values"], private, None if alike(days) else level)
     if found is not None:
-        found = allowed(found, len(present), within)
+        found = day_to_day(found, len(present), days)
+        if "centre" in days:
+            found = drift.far_out(found, _numbers(present), days["centre"], days["scale"])
         yield Check(day, column.name, "values", found, *_typical(column, present, known["values"]))
 
 
@@ -118,26 +120,31 @@ def compared(
     return drift.of_features(live_nD, reference_mD, portrait.names, level, rng)
 
 
-def alike(known: Mapping[str, Any], kind: str) -> float:
+def alike(days: Mapping[str, Any] | None, kind: str = "values") -> float:
     """How alike rows of one day were in training, see `days.within`; 0 where rows had no time."""
-    days = known.get("days")
-    return float(days.get(kind, 0.0)) if isinstance(days, dict) else 0.0
+    return float(days.get(kind, 0.0)) if days else 0.0
+
+
+def day_to_day(found: Found, rows: int, days: Mapping[str, Any] | None, kind: str = "values") -> Found:
+    """See `drift.allowed`."""
+    return drift.allowed(found, rows, alike(days, kind), int(days["days"])) if days else found
 
 
 def of_answers(
-    day: str, column: Column, own: Sequence[Entry], known: Mapping[str, Any], private: Privacy, within: float
-) -> Iterator[Check]:
-    """What was answered, and how sure it was. Answers are as alike `within` a day as what they follow from."""
+    day: str, column: Column, own: Sequence[Entry], known: Mapping[str, Any], private: Privacy,
+    days: Mapping[str, Any] | None,
+) -> Iterator[Check]:  # fmt: skip
+    """What was answered, and how sure. Answers are as alike on a day as what they follow from."""
     given = [e.answers[column.name] for e in own if column.name in e.answers]
     answers = [found["answer"] for found in given if found["answer"] is not None]
-    found = compared(column, answers, known.get("answers", ()), private, None if within else 1.0)
+    found = compared(column, answers, known.get("answers", ()), private, None if alike(days) else 1.0)
     if found is not None:
-        found = allowed(found, len(answers), within)
+        found = day_to_day(found, len(answers), days)
         yield Check(day, column.name, "answers", found, *_typical(column, answers, known["answers"]))
     sure = _numbers([found["sure"] for found in given if "sure" in found])
     reference = _numbers(known.get("sure", ()))
     if len(sure) and len(reference):
-        found = allowed(drift.of_numbers(sure, reference), len(sure), within)
+        found = day_to_day(drift.of_numbers(sure, reference), len(sure), days)
         yield Check(day, column.name, "sureness", found, float(sure.mean()), float(reference.mean()))
 
 

@@ -1,10 +1,10 @@
 """How much days differ by themselves: what the monitor allows a day before it says that something moved.
 
-Rows of one day are more alike than rows of many days: they share a season, a weather, a price. Tests that take
-rows to be independent then find that every day differs. Where training rows have a time, each training day is
-tested as a day in service will be. By how much their evidence, -log p, is larger than that of independent rows is
-the design effect (Kish, 1965); evidence is divided by it. Beyond the strangest training day that is an
-exponential tail, fitted to those days.
+Rows of one day are more alike than rows of many days: they share a season, a weather, a price. Tests that
+take rows to be independent then find that every day differs. Where training rows have a time, each training
+day is tested as a day in service will be. By how much their evidence, -log p, is larger than that of
+independent rows is the design effect (Kish, 1965); evidence is divided by it. Beyond the strangest training
+day that is an exponential tail, fitted to those days.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from ..columns import Column, Values
 from ..columns.datetime import Datetime
-from ..errors import DataError
 from .condensing import UNREADABLE, Privacy, condensed
 from .daily import LEAST_ROWS, compared
 from .drift import of_shares
@@ -29,6 +28,7 @@ LARGE_DAYS, LARGE_ROWS = 40, 40  # of a column whose values are portrayed
 LEAST_DAYS = 12
 LARGEST = 700.0  # evidence that is counted
 QUANTILES = (0.5, 0.8, 0.9, 0.95)  # of the days, and the strangest of them
+OUTER = (0.9, 0.95)  # the same, of how far out their medians are
 DOUBT = 2.5  # standard errors by which days have to differ more than rows, before it counts
 
 
@@ -41,7 +41,7 @@ class Dated:
 
 
 def spread_over_days(dated: Dated, known: Mapping[str, Any], private: Privacy) -> dict[str, dict[str, Any]]:
-    """By column: for its values and for missing ones, the `within` of `drift.allowed`, and from how many days."""
+    """By column: how alike rows of a day are in their values and in being missing, and from how many days."""
     found: dict[str, dict[str, Any]] = {}
     days = [np.flatnonzero(dated.day_n == day) for day in np.unique(dated.day_n)]
     for column, values in dated.columns.items():
@@ -52,10 +52,11 @@ def spread_over_days(dated: Dated, known: Mapping[str, Any], private: Privacy) -
         most = LARGE_ROWS if large else ROWS_A_DAY
         tested = [_of_day(column, values[rows[:most]], known[column.name]) for rows in chosen]
         sizes = np.array([min(len(rows), most) for rows in chosen])
-        found[column.name] = {
-            "days": len(chosen),
-            **{kind: within([one[kind] for one in tested if kind in one], sizes) for kind in ("values", "missing")},
-        }
+        kinds = ("values", "missing")
+        facts = {kind: within([one[kind] for one in tested if kind in one], sizes) for kind in kinds}
+        found[column.name] = {"days": len(chosen), **facts}
+        if facts["values"] and column.kind == "number":
+            found[column.name] |= _medians(column, [values[rows] for rows in chosen])
     return found
 
 
@@ -70,10 +71,23 @@ def within(ps: Sequence[float], sizes: Rows) -> float:
     evidence = np.sort(np.minimum(-np.log(np.maximum(ps, 1e-305)), LARGEST))
     if evidence.mean() <= 1 + DOUBT / np.sqrt(len(ps)):
         return 0.0  # of independent rows it is 1
-    shares = np.array([*QUANTILES, 1 - 1 / (len(ps) + 1)])
-    ratio = float((np.quantile(evidence, shares) / -np.log1p(-shares)).max())
+    ratio = tail(evidence, QUANTILES)
     rows = float(np.median(sizes))
     return round(min(1.0, max(0.0, (ratio - 1) / max(1.0, rows - 1))), 6)
+
+
+def tail(values: NDArray[np.float64], quantiles: Sequence[float]) -> float:
+    """The scale of the exponential tail that none of some quantiles, nor the largest value, lies beyond."""
+    shares = np.array([*quantiles, 1 - 1 / (len(values) + 1)])
+    return float((np.quantile(values, shares) / -np.log1p(-shares)).max())
+
+
+def _medians(column: Column, days: Sequence[Values]) -> dict[str, float]:
+    """Where the medians of days lie, and how far from it the outer ones are."""
+    read = [[v for v in (condensed(column, value) for value in day) if isinstance(v, float)] for day in days]
+    medians = np.array([np.median(day) for day in read if day])
+    centre = float(np.median(medians))
+    return {"centre": centre, "scale": tail(np.abs(medians - centre), OUTER)}
 
 
 def days_of(times: Values, rows: Rows) -> tuple[Rows, Rows]:
@@ -95,17 +109,17 @@ def calendar_days(times: Values) -> tuple[Rows, Rows]:
         stamps = times.astype("datetime64[s]")
     else:
         column = Datetime(name="time")
-        shown = [_shown(column, value) for value in times] if times.dtype.kind == "O" else []
-        stamps = np.array(shown, "datetime64[s]")
+        found = [_stamp(column, value) for value in times] if times.dtype.kind == "O" else []
+        stamps = np.array(found, "datetime64[s]")
     known = np.flatnonzero(~np.isnat(stamps)).astype(np.int64)
     return stamps[known].astype("datetime64[D]").astype(np.int64), known
 
 
-def _shown(column: Datetime, value: Any) -> str:
+def _stamp(column: Datetime, value: Any) -> np.datetime64:
     try:
-        return column.show(value) or "NaT"
-    except DataError:
-        return "NaT"
+        return np.datetime64(column.show(value) or "NaT", "s")
+    except ValueError:  # DataError is one
+        return np.datetime64("NaT", "s")
 
 
 def _of_day(column: Column, values: Values, known: Mapping[str, Any]) -> dict[str, float]:

@@ -141,8 +141,8 @@ def of_features(
 
     The kernel is Gaussian with the median distance as its width (Gretton et al., 2012), by random features
     (Rahimi and Recht, 2007); p comes from permutations, which end early where nothing shows (Besag and
-    Clifford, 1991). p is twice the smaller of that and of the features' own, corrected for their number. Without
-    a `level` the features' own alone count: permutations take rows to be independent.
+    Clifford, 1991). p is twice the smaller of that and of the features' own, corrected for their number.
+    Without a `level` the features' own alone count: permutations take rows to be independent.
     """
     if len(live_nD) < 2 or len(reference_mD) < 2:
         return Found(1.0, 0.0)
@@ -179,12 +179,24 @@ def mmd(live_nD: Floats, reference_mD: Floats, level: float, rng: np.random.Gene
     return (beyond + 1) / (made + 1)
 
 
-def allowed(found: Found, rows: int, alike: float) -> Found:
-    """A result with the p that days which differ by themselves leave of it."""
-    if not alike or found.p <= 0 or found.p >= 1:
+def allowed(found: Found, rows: int, alike: float, days: int) -> Found:
+    """A result with the p that days which differ by themselves leave of it.
+
+    Ranks among the rows of some days cannot be told apart further out than the outermost of these days.
+    """
+    if not alike or found.p >= 1:
         return found
-    effect = 1 + (rows - 1) * alike
-    return replace(found, p=float(np.exp(np.log(found.p) / effect)))
+    evidence = min(-np.log(max(found.p, 1e-305)), rows * np.log1p(days))
+    return replace(found, p=float(np.exp(-evidence / (1 + (rows - 1) * alike))))
+
+
+def far_out(found: Found, live_n: Floats, centre: float, scale: float) -> Found:
+    """A result of numbers, joined with how far the median of a day is from those of the training days.
+
+    Unlike ranks, distances go on beyond the outermost day. p is twice the smaller one.
+    """
+    p = float(np.exp(-abs(float(np.median(live_n)) - centre) / scale)) if scale > 0 else 1.0
+    return replace(found, p=min(1.0, 2 * min(found.p, p)))
 
 
 def worse(live_n: Floats, reference_m: Floats) -> Found:

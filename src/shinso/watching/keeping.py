@@ -21,9 +21,7 @@ from .reference import reference, some, write_reference
 LOOKED_AT = 100_000  # training rows that samples are drawn from
 
 
-def keep_reference(
-    folder: Path, table: Tabular, rows: Rows, schema: Schema, config: RunConfig
-) -> None:
+def keep_reference(folder: Path, table: Tabular, rows: Rows, schema: Schema, config: RunConfig) -> None:
     """Sample the training rows, and the answers on the evaluated rows that the folder already holds."""
     private = Privacy(dropped=frozenset(filter(None, (n.strip() for n in config.data.private.split(",")))))
     some_rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64))]
