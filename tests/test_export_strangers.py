@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,7 +103,7 @@ def test_a_graph_that_is_cut_off_anywhere(export: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for end in (0, 1, 2, 100, *rng.integers(3, len(content) - 1, 20).tolist()):
         (tmp_path / "cut.onnx").write_bytes(content[:end])
-        with pytest.raises(RunError, match="complete graph|cannot run|holds"):
+        with pytest.raises(RunError, match=r"complete graph|cannot run|holds"):
             session(tmp_path / "cut.onnx", 1)
 
 
@@ -121,14 +120,14 @@ def test_what_is_run_must_be_listed_with_a_digest(export: Path) -> None:
     for name in ("model.onnx", "schema.json", "golden.safetensors"):
         files = {one: facts for one, facts in manifest["files"].items() if one != name}
         (export / "export.json").write_text(json.dumps(manifest | {"files": files}))
-        with pytest.raises(RunError, match=f"{name} is not listed with a digest"):
+        with pytest.raises(RunError, match=name):
             open_export(export)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(export: Path, tmp_path: Path) -> None:
     (tmp_path / "outside.json").write_bytes((export / "schema.json").read_bytes())
     (export / "schema.json").unlink()
-    os.symlink(tmp_path / "outside.json", export / "schema.json")
+    (export / "schema.json").symlink_to(tmp_path / "outside.json")
     with pytest.raises(RunError, match="not in the folder"):
         open_export(export)
 

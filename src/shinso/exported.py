@@ -105,7 +105,13 @@ class Export:
     def calibration(self) -> dict[str, Calibration]:
         """By predicted column: what makes intervals and sets. The temperature is in the graph."""
         stored = self.manifest["calibration"]
-        return {n: replace(Calibration.restore(v), temperature=1.0) for n, v in stored.items()}
+        try:
+            return {n: replace(Calibration.restore(v), temperature=1.0) for n, v in stored.items()}
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise RunError(
+                f"{self.path / MANIFEST} is damaged: its calibration cannot be read ({error}). "
+                f"Export the run again."
+            ) from None
 
     def verify(self) -> None:
         """Compare every file with the size and the digest that were written beside it."""
@@ -121,6 +127,13 @@ class Export:
                 raise RunError(
                     f"{path} was truncated or altered: it is not the file that was exported. "
                     f"Restore it from a copy, or export the run again."
+                )
+
+        for side, columns in (("inputs", self.schema.given), ("outputs", self.schema.predict)):
+            if sorted(one["column"] for one in self.manifest[side]) != sorted(c.name for c in columns):
+                raise RunError(
+                    f"{self.path / MANIFEST} is damaged: its {side} are not the columns of {SCHEMA}. "
+                    f"Export the run again."
                 )
 
     def encode(self, rows: Columns) -> dict[str, NDArray[Any]]:
@@ -139,7 +152,10 @@ class Export:
         return {c.name: encoded(c, rows[c.name]) for c in given}
 
     def forward(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """By predicted column (B, ...): calibrated probabilities, or what `Column.decode` takes."""
+        """By predicted column (B, ...): calibrated probabilities, or what `Column.decode` takes.
+
+        Raises `RunError` where the runtime cannot compute the batch.
+        """
         fed = {one["name"]: np.ascontiguousarray(inputs[one["column"]]) for one in self.manifest["inputs"]}
         found = self._run(fed)
         return {one["column"]: found[one["name"]] for one in self.manifest["outputs"]}
@@ -184,10 +200,18 @@ class Export:
 
     def _run(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         names = [one["name"] for one in self.manifest["outputs"]]
-        if self.manifest.get("target") == "openvino":
-            found = self._compiled(fed)
-            return {name: np.array(found[name]) for name in names}
-        return dict(zip(names, self._session.run(names, fed), strict=True))
+        run = self._compiled if self.manifest.get("target") == "openvino" else self._session.run
+        try:
+            if self.manifest.get("target") == "openvino":
+                found = run(fed)
+                return {name: np.array(found[name]) for name in names}
+            return dict(zip(names, run(names, fed), strict=True))
+        except Exception as error:  # each runtime has classes of its own
+            shapes = {name: array.shape for name, array in fed.items()}
+            raise RunError(
+                f"{self.path} could not compute a batch of the shapes {shapes}: {str(error)[:300]} "
+                f"Export the run again."
+            ) from error
 
     @cached_property
     def _compiled(self) -> Any:
