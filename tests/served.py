@@ -76,6 +76,10 @@ class Formula:
         return self._learned[0]
 
     @property
+    def calibration(self) -> Mapping[str, Calibration]:
+        return self._learned[1]
+
+    @property
     def manifest(self) -> Mapping[str, Any]:
         return {}
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..calibration import COVERAGE
+from ..columns import Column
 from ..errors import SettingError, ShinsoError, did_you_mean
 from .batching import Batcher
 from .natural import Form
@@ -180,7 +181,16 @@ def warm_up(model: Servable, most: int) -> tuple[str, ...]:
 def made_up(model: Servable, rows: int) -> dict[str, list[Any]]:
     """Rows that the columns' own example generators make."""
     rng = np.random.default_rng(0)
-    return {c.name: list(c.examples(rng, rows)) for c in model.schema.given}
+    return {c.name: examples_of(c, rng, rows) for c in model.schema.given}
+
+
+def examples_of(column: Column, rng: np.random.Generator, rows: int) -> list[Any]:
+    """Made-up values of one column; readings of as many variables, and of the usual length."""
+    if column.kind != "series":
+        return list(column.examples(rng, rows))
+    facts = column.to_dict()
+    shape = (rows, max(1, int(facts["length"])), int(facts["variables"]))
+    return list(rng.normal(facts["mean"], facts["std"], shape))
 
 
 def can_cover(model: Servable) -> bool:

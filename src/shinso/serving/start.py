@@ -20,10 +20,11 @@ import uvicorn
 from ..errors import SettingError
 from .admin import Admin
 from .app import App
+from .connections import protocol
 from .engine import Engine
 from .keys import Keys
 from .logs import Log, Passing
-from .observers import Follower, Observer, Router, Straight, Watchers
+from .observers import Follower, Labeller, Observer, Router, Straight, Watchers
 from .opening import named_path, open_model
 from .options import Options
 from .refusals import Refusal
@@ -40,6 +41,7 @@ class Plugged:
 
     observers: tuple[Observer, ...] = ()
     router: Router | None = None
+    labeller: Labeller | None = None
 
 
 class Server(uvicorn.Server):
@@ -101,7 +103,7 @@ def assembled(
         (options.folder,) if options.folder is not None else tuple(p.absolute().parent for _, p in named)
     )
     keys = Keys.read(options.keys, os.environ)
-    return App(engine, keys, Admin(engine, keys, folders))
+    return App(engine, keys, Admin(engine, keys, folders), plugged.labeller)
 
 
 def listen(options: Options) -> socket.socket:
@@ -177,8 +179,8 @@ def configured(app: App, options: Options) -> Server:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
     config = uvicorn.Config(
-        app, loop="none", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, date_header=False, proxy_headers=False, backlog=2048,
+        app, loop="none", http=protocol(options), ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, date_header=False, proxy_headers=False, backlog=2048,
         timeout_keep_alive=75, timeout_graceful_shutdown=round(options.deadline + 1),
         ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
     )  # fmt: skip

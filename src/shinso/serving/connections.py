@@ -1,0 +1,128 @@
+"""Connections as uvicorn makes them, with an end to those that hold a place and say little.
+
+A request's head has to arrive within `patience` seconds and 64 KiB; no address may hold more than its share
+of the connections. (Bodies are timed where they are read, answers by the deadline, silence by keep-alive.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .options import Options
+from .refusals import CODES
+from .shares import named
+
+MOST_HEAD = 65_536  # bytes of a request's line and headers
+WORDS = {408: b"Request Timeout", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+         503: b"Service Unavailable"}  # fmt: skip
+
+
+class Places:
+    """How many connections each address has."""
+
+    def __init__(self, options: Options) -> None:
+        self.most = options.connections
+        self.each = self.most if options.share >= 1 else max(1, int(self.most * options.share))
+        self.taken: Counter[str] = Counter()
+
+    def take(self, address: str) -> str | None:
+        """The code of the refusal, None where there is a place."""
+        self.taken[address] += 1
+        if self.taken.total() > self.most:
+            return "overloaded"
+        return "too_many" if self.taken[address] > self.each else None
+
+    def leave(self, address: str) -> None:
+        """A connection ended."""
+        self.taken[address] -= 1
+        if self.taken[address] <= 0:
+            del self.taken[address]
+
+
+class Connection(HttpToolsProtocol):
+    """One connection."""
+
+    places: Places
+    patience: float
+    _address = ""
+    _head: int | None = None  # bytes of the head so far, None behind it
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count it, and start to wait for its first request."""
+        super().connection_made(transport)
+        self._address = named(None, self.client[0] if self.client else "")
+        self._head = 0
+        code = self.places.take(self._address)
+        if code is not None:
+            self._refuse(code, "There are too many connections.", "Try again a little later.")
+            return
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it out."""
+        self._heard()
+        self.places.leave(self._address)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes; of a head no more than fit."""
+        if self._head is not None:
+            self._head += len(data)
+        super().data_received(data)
+        if self._head is not None and self._head > MOST_HEAD:
+            self._refuse("head_too_large", "The headers are larger than 64 KiB.", "Send less in them.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._head = 0
+        if self._clock is None:
+            self._wait()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._head = None
+        self._heard()
+        super().on_headers_complete()
+
+    def _wait(self) -> None:
+        self._clock = self.loop.call_later(self.patience, self._late)
+
+    def _heard(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _late(self) -> None:
+        self._clock = None
+        seconds = f"{self.patience:g} seconds"
+        self._refuse("deadline_expired", f"No request arrived within {seconds}.", "Send it faster.")
+
+    def _refuse(self, code: str, message: str, remedy: str) -> None:
+        """Say why, unless an answer is on its way, and end."""
+        self._heard()
+        self._head = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            facts = {"code": code, "field": None, "message": message, "remedy": remedy}
+            body = orjson.dumps({"error": facts})
+            status = CODES[code]
+            self.transport.write(
+                b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+                b"retry-after: 1\r\nconnection: close\r\n\r\n%s" % (status, WORDS[status], len(body), body)
+            )
+        self.transport.close()
+
+
+def protocol(options: Options) -> Callable[..., asyncio.Protocol]:
+    """The class of the connections of one server."""
+    settings: dict[str, Any] = {"places": Places(options), "patience": options.patience}
+    return type("Connection", (Connection,), settings)
