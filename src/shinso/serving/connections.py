@@ -82,7 +82,8 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._head = 0
+        if self._head is None:
+            self._head = 0
         if self._clock is None:
             self._wait()
 

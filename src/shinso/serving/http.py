@@ -67,7 +67,7 @@ class Request:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def body(self, most: int, patience: float) -> bytes:
-        """The whole body; refused where it is too large, if it says so before it is read, or comes too slowly."""
+        """The whole body; refused where it is too large (before it is read, if it says so) or too slow."""
         length = self.headers.get("content-length")
         if length is not None and (not length.isdigit() or int(length) > most):
             raise too_large(most)
