@@ -287,3 +287,12 @@ def test_answers_go_on_while_something_is_explained() -> None:
     assert [f.status for f in found] == [200] * 9
     assert app.engine.registry.get("houses").batcher.idle and app.engine._explaining == 0
     assert np.isfinite([part["value"] for part in found[0].json["explanations"][0]["parts"]]).all()
+
+
+def test_json_of_very_many_values_is_refused_unread() -> None:
+    app = server()
+    tensor = b'{"inputs": [{"name": "area", "shape": [300000], "datatype": "INT8", "data": [%s0]}]}'
+    found = once(app, "POST", "/v2/models/houses/infer", tensor % (b"0," * 300_000))
+    assert found.status == 413 and found.json["code"] == "too_large"
+    picture = {**row(), "note": "x" * 400_000}
+    assert once(app, "POST", "/predict", picture).status == 200, "long text is one value"
