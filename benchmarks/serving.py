@@ -38,7 +38,7 @@ from serving_load import PORT, Load, http_request, loaded, memory, server
 PEERS = Path(__file__).parent / "peers"
 READY = "/v2/health/ready"
 LIMIT = 0.025  # seconds: the p99 that counts
-COUNTS = {"shinso": (8, 16, 24), "fastapi": (1, 2, 4), "litserve": (4, 16, 32)}  # of connections
+COUNTS = {"shinso": (8, 12, 16, 24), "fastapi": (2, 3, 4), "litserve": (4, 16, 32)}  # of connections
 Facts = dict[str, Any]
 
 

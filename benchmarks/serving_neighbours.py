@@ -74,12 +74,12 @@ async def annoy(pieces: list[bytes], until: float) -> int:
     count = 0
     while time.perf_counter() < until:
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT, local_addr=("127.0.0.2", 0))
+        answer = asyncio.create_task(reader.read(65_536))
         try:
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
             count += 1
-            answer = asyncio.create_task(reader.read(65_536))
             while not answer.done() and time.perf_counter() < until:
                 if len(pieces) > 1:
                     writer.write(pieces[-1])
@@ -88,6 +88,8 @@ async def annoy(pieces: list[bytes], until: float) -> int:
         except OSError:
             await asyncio.sleep(0)
         finally:
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
             writer.close()
     return count
 

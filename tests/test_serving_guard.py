@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -191,8 +192,9 @@ def test_an_explanation_ends_at_its_deadline() -> None:
 def talk(port: int, *pieces: bytes) -> bytes:
     """What a server says to pieces of a request, until it ends the connection."""
     with socket.create_connection(("127.0.0.1", port), 20) as plug:
-        for piece in pieces:
-            plug.sendall(piece)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may end before all was said
+            for piece in pieces:
+                plug.sendall(piece)
         found = b""
         while True:
             try:
@@ -296,3 +298,28 @@ def test_json_of_very_many_values_is_refused_unread() -> None:
     assert found.status == 413 and found.json["code"] == "too_large"
     picture = {**row(), "note": "x" * 400_000}
     assert once(app, "POST", "/predict", picture).status == 200, "long text is one value"
+
+
+def test_an_overloaded_server_refuses_unread_and_keeps_the_connection() -> None:
+    with running(queue=4) as served:
+        batcher = served.app.engine.registry.get("houses").batcher
+        body = json.dumps(row()).encode()
+        batcher.waiting = 4  # as if it were full
+        plain = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        for path in ("/predict", "/v2/models/houses/infer"):
+            plain.request("POST", path, body, {"content-type": "application/json"})
+            answer = plain.getresponse()
+            said = json.loads(answer.read())
+            assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1
+            assert (said if path[:3] == "/v2" else said["error"])["code"] == "overloaded"
+        assert batcher.counts.refused == 2
+        plain.request("GET", "/metrics")
+        assert plain.getresponse().read().count(b'way="refused"') == 1
+        batcher.waiting = 0
+        plain.request("POST", "/predict", body, {"content-type": "application/json"})
+        assert plain.getresponse().status == 200, "on the same connection"
+        plain.close()
+        batcher.waiting = 4
+        head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1073741824\r\n\r\n"
+        assert talk(served.port, head).startswith(b"HTTP/1.1 503"), "a large body is not waited for"
+        batcher.waiting = 0

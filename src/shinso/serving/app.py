@@ -156,7 +156,7 @@ class App:
             response = json_response(facts)
         if fence.error is not None:
             trouble = engine.refusal(request.id, fence.error, asked.served)
-            await engine.held(request.client, trouble, asked.cost)
+            await engine.held(request.client, trouble, asked.cost if asked.began else request.cost)
             response = self.told(request, trouble)
         engine.settled(asked, table, trouble)
         return response

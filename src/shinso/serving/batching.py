@@ -71,8 +71,10 @@ class Batcher:
         most: int = 64,
         queue: int = 512,
         retry: float = 1.0,
+        slow: ThreadPoolExecutor | None = None,
     ) -> None:
         self.model, self.pool, self.most, self.queue, self.retry = model, pool, most, queue, retry
+        self.slow = slow or pool
         self.waiting = 0  # rows
         self.running = 0  # batches
         self.per_row = 0.0  # seconds, measured
@@ -93,6 +95,10 @@ class Batcher:
     def wait(self) -> float:
         """Seconds until what waits is computed, as far as one can know."""
         return self.waiting * self.per_row
+
+    def busy(self, deadline: float) -> float | None:
+        """Seconds until what waits is computed, where that is too much; else None."""
+        return self.wait if self.waiting >= self.queue or self.wait > deadline else None
 
     def check(self, until: float, count: int = 1) -> None:
         """Raise `Refusal` where the queue is full or the answer would come too late."""
@@ -161,7 +167,7 @@ class Batcher:
     def _in_thread(self, jobs: list[Job], *, heavy: bool) -> None:
         self.running += 1
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(self.pool, self._work, jobs).add_done_callback(
+        loop.run_in_executor(self.slow if heavy else self.pool, self._work, jobs).add_done_callback(
             lambda done: self._finished(jobs, done.result(), heavy=heavy)
         )
 

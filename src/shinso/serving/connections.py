@@ -2,6 +2,9 @@
 
 A request's head has to arrive within `patience` seconds and 64 KiB; no address may hold more than its share
 of the connections. (Bodies are timed where they are read, answers by the deadline, silence by keep-alive.)
+
+While the server has more to do than it can, requests are refused here, before anything is made of them, for
+a twentieth of what an answer costs; and they are refused a little later, for who is refused asks again.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,6 +21,9 @@ from .options import Options
 from .refusals import CODES
 from .shares import named
 
+Facts = tuple[str, str, str]  # code, message, remedy
+MORE = "The server has more to do than it can."
+LATER = "Try again after the time that Retry-After gives, or send less at once."
 MOST_HEAD = 65_536  # bytes of a request's line and headers
 WORDS = {408: b"Request Timeout", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
          503: b"Service Unavailable"}  # fmt: skip
@@ -45,11 +51,23 @@ class Places:
             del self.taken[address]
 
 
+class Busy(Protocol):
+    """Says for how many seconds the server has more to do than it can, None where it has not."""
+
+    def busy(self) -> float | None:
+        """The seconds."""
+
+    def rejected(self) -> float:
+        """Count a request that is refused for it; gives the seconds to hold the refusal back."""
+
+
 class Connection(HttpToolsProtocol):
     """One connection."""
 
     places: Places
     patience: float
+    engine: Busy
+    _refusing = 0.0  # seconds to ask to wait, while a request is read that is refused
     _address = ""
     _head: int | None = None  # bytes of the head so far, None behind it
     _clock: asyncio.TimerHandle | None = None
@@ -91,7 +109,43 @@ class Connection(HttpToolsProtocol):
         """The head is there."""
         self._head = None
         self._heard()
-        super().on_headers_complete()
+        seconds = self.engine.busy()
+        asks = self.url.partition(b"?")[0].endswith((b"/predict", b"/infer"))
+        first = self.cycle is None or self.cycle.response_complete
+        sent = dict(self.headers)
+        if seconds is None or not (asks and first) or b"x-deadline-ms" in sent:
+            super().on_headers_complete()
+            return
+        self._refusing = max(0.1, seconds)
+        length = sent.get(b"content-length", b"none")
+        if not length.isdigit() or int(length) > MOST_HEAD or not self.parser.should_keep_alive():
+            self.engine.rejected()
+            self._refuse("overloaded", MORE, LATER)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        if not self._refusing:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The whole request is there; one that is refused waits a little."""
+        if not self._refusing:
+            super().on_message_complete()
+            return
+        self.flow.pause_reading()
+        self.loop.call_later(self.engine.rejected(), self._later, self._refusing, self.url[:3] == b"/v2")
+        self._refusing = 0.0
+
+    def _later(self, seconds: float, flat: bool) -> None:  # noqa: FBT001
+        """Refuse, and go on with the connection."""
+        if self.transport.is_closing():
+            return
+        self.transport.write(refusal(("overloaded", MORE, LATER), seconds, end=False, flat=flat))
+        self.flow.resume_reading()
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _wait(self) -> None:
         self._clock = self.loop.call_later(self.patience, self._late)
@@ -113,17 +167,27 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete:
-            facts = {"code": code, "field": None, "message": message, "remedy": remedy}
-            body = orjson.dumps({"error": facts})
-            status = CODES[code]
-            self.transport.write(
-                b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-                b"retry-after: 1\r\nconnection: close\r\n\r\n%s" % (status, WORDS[status], len(body), body)
-            )
+            self.transport.write(refusal((code, message, remedy), self._refusing, end=True))
         self.transport.close()
 
 
-def protocol(options: Options) -> Callable[..., asyncio.Protocol]:
+def refusal(facts: Facts, seconds: float, *, end: bool, flat: bool = False) -> bytes:
+    """An answer that is written without more ado; `flat` as the inference protocol wants it."""
+    code, message, remedy = facts
+    more = {"code": code, "field": None, "message": message, "remedy": remedy}
+    body = orjson.dumps({"error": f"{message} {remedy}", **more} if flat else {"error": more})
+    status = CODES[code]
+    lines = [
+        b"HTTP/1.1 %d %s" % (status, WORDS[status]), b"content-type: application/json",
+        b"content-length: %d" % len(body), b"retry-after: %d" % max(1, round(seconds + 0.5)),
+        *([b"connection: close"] if end else []), b"", body,
+    ]  # fmt: skip
+    return b"\r\n".join(lines)
+
+
+def protocol(options: Options, engine: Busy) -> Callable[..., asyncio.Protocol]:
     """The class of the connections of one server."""
-    settings: dict[str, Any] = {"places": Places(options), "patience": options.patience}
+    settings: dict[str, Any] = {
+        "places": Places(options), "patience": options.patience, "engine": engine,
+    }  # fmt: skip
     return type("Connection", (Connection,), settings)

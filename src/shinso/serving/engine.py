@@ -15,6 +15,7 @@ from .logs import Log
 from .meters import Meters
 from .observers import Route, Router, Rows, Seen, Watchers
 from .options import Options
+from .pools import giving_way
 from .refusals import Fence, Refusal, Trouble, refusal_of
 from .registry import Registry, Served
 from .shares import Shares
@@ -22,6 +23,7 @@ from .weighing import is_heavy
 
 REJECTING = 0.05  # share of its time that the server spends on refusing, at most
 REFUSED = 0.0002  # seconds that a refusal takes
+UNREAD = 0.00005  # seconds that the refusal of an unread request takes
 LONGEST_WAIT = 1.0  # seconds that a refusal is held back, at most
 BLAMELESS = frozenset({"client_gone", "deadline_expired", "no_finite_answer"})  # no mistake of the client
 MOST_EXPLAINED = 4  # requests for an explanation at once
@@ -65,13 +67,35 @@ class Engine:
         self.shares = Shares(options.share, options.rate, options.queue)
         self._explaining = 0  # requests, that are computed or wait
         self._explainer = asyncio.Semaphore(1)
+        self._apart = giving_way("explain")
         self.draining = False
         self._rejecting = 0
+        self._next_refusal = 0.0  # on the loop's clock
 
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
         return self.registry.ready and not self.draining
+
+    def busy(self) -> float | None:
+        """Seconds to wait where every live model has more waiting than it can answer in time, else None."""
+        models = self.registry.models
+        if not models or self.draining:
+            return None
+        waits = [
+            versions.all[versions.live].batcher.busy(self.options.deadline) for versions in models.values()
+        ]
+        known = [wait for wait in waits if wait is not None]
+        return min(known) if len(known) == len(waits) else None
+
+    def rejected(self) -> float:
+        """Count a request that is refused unread; gives the seconds to hold the refusal back."""
+        self.meters.count("refused", "", "", "overloaded", 0.0)
+        now = asyncio.get_running_loop().time()
+        for versions in self.registry.models.values():
+            versions.all[versions.live].batcher.counts.refused += 1
+        self._next_refusal = min(max(self._next_refusal, now) + UNREAD / REJECTING, now + LONGEST_WAIT)
+        return self._next_refusal - now
 
     def choose(self, asked: Asked, name: str | None, version: str | None) -> Served:
         """Who answers a request; refused early where too much waits already."""
@@ -111,7 +135,12 @@ class Engine:
         try:
             async with asyncio.timeout_at(asked.until), self._explainer:
                 work = loop.run_in_executor(
-                    None, explanations, model, rows, how, lambda inputs: batcher.forward_beside(inputs, stop)
+                    self._apart,
+                    explanations,
+                    model,
+                    rows,
+                    how,
+                    lambda inputs: batcher.forward_beside(inputs, stop),
                 )
                 work.add_done_callback(
                     lambda done: done.cancelled() or done.exception()

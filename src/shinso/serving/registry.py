@@ -21,6 +21,7 @@ from ..columns import Column
 from ..errors import SettingError, ShinsoError, did_you_mean
 from .batching import Batcher
 from .natural import Form
+from .pools import giving_way
 from .refusals import Fence, Refusal, sentences
 from .servable import Servable
 
@@ -69,6 +70,7 @@ class Registry:
         self.expected: tuple[tuple[str, Path], ...] = ()  # what has to be there before the server is ready
         self.loaded = False
         self._loading = asyncio.Lock()
+        self._slow = giving_way("heavy")  # for rows with large files
 
     @property
     def ready(self) -> bool:
@@ -113,7 +115,12 @@ class Registry:
                     "model_refused", f"{path} cannot answer made-up rows: {fence.error}.", "Make it again."
                 ) from fence.error
             served = Served(
-                name, model, Batcher(model, self.pool, most=self.most, queue=self.queue), path, keys, covers
+                name,
+                model,
+                Batcher(model, self.pool, most=self.most, queue=self.queue, slow=self._slow),
+                path,
+                keys,
+                covers,
             )
             self._add(served, live=live)
             return served

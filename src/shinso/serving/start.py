@@ -32,7 +32,6 @@ from .registry import Registry
 from .servable import Servable
 
 FOLLOW = 0.5  # seconds between two looks at what was promoted
-THREADS = 2  # one for batches, one for rows with large files
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def assembled(
     def open_one(path: Path) -> Servable:
         return open_model(path, allow=allow, threads=threads)
 
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="compute")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
     registry = Registry(open_one, pool, most=options.batch, queue=options.queue)
     registry.expected = tuple(named)
     watchers = Watchers(plugged.observers)
@@ -179,7 +178,7 @@ def configured(app: App, options: Options) -> Server:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
     config = uvicorn.Config(
-        app, loop="none", http=protocol(options), ws="none", lifespan="off", log_config=None,
+        app, loop="none", http=protocol(options, app.engine), ws="none", lifespan="off", log_config=None,
         access_log=False, server_header=False, date_header=False, proxy_headers=False, backlog=2048,
         timeout_keep_alive=75, timeout_graceful_shutdown=round(options.deadline + 1),
         ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,

@@ -94,7 +94,7 @@ class V2:
             response = answered(served, described.get("id", ""), wanted, table)
         if fence.error is not None:
             trouble = engine.refusal(request.id, fence.error, asked.served)
-            await engine.held(request.client, trouble, asked.cost)
+            await engine.held(request.client, trouble, asked.cost if asked.began else request.cost)
             response = refused(trouble, flat=True)
         engine.settled(asked, table, trouble)
         return response
