@@ -71,7 +71,7 @@ class Request:
     async def body(self, most: int, patience: float) -> bytes:
         """The whole body; refused where it is too large (before it is read, if it says so) or too slow."""
         length = self.headers.get("content-length")
-        if length is not None and (not length.isdigit() or int(length) > most):
+        if length is not None and not (length.isascii() and length.isdigit() and int(length) <= most):
             raise too_large(most)
         try:
             async with asyncio.timeout(patience):
