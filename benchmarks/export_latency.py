@@ -2,9 +2,9 @@
 
     python benchmarks/export_latency.py RUN... [--repeats 60]
 
-Both get the same encoded rows and take turns, so that a busy machine slows both; the figure is the median of
-the ratios of neighbours (torch / export), with the quartiles. Exports are those in RUN/exports. Writes one line
-of JSON a measurement.
+Both get the same encoded rows and take turns, so that a busy machine slows both; the figure is the median
+of the ratios of neighbours (torch / export), with the quartiles. Exports are those in
+RUN/exports. Writes one line of JSON a measurement.
 """
 
 from __future__ import annotations

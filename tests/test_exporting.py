@@ -158,6 +158,7 @@ import sys
 from shinso import cli
 status = cli.main(["predict", sys.argv[1], sys.argv[2], "--quiet", "--coverage", "0.8"])
 assert "torch" not in sys.modules, "torch was imported"
+assert not sys.modules.get("openvino_telemetry"), "openvino would report its use"
 sys.exit(status)
 """
 

@@ -21,8 +21,19 @@ from ..data.given import encode_given, refuse_bad
 from ..data.sources import Source
 from ..data.table import Table
 from ..data.tabular import Tabular
-from ..errors import MissingExtraError, RunError, SettingError, ShinsoError, did_you_mean
-from ..exported import FORMAT, GOLDEN, GRAPH, MANIFEST, OPENVINO, SCHEMA, TORCH, Export, encoded
+from ..errors import RunError, SettingError, ShinsoError, did_you_mean
+from ..exported import (
+    FORMAT,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    OPENVINO,
+    SCHEMA,
+    TORCH,
+    Export,
+    encoded,
+    openvino_runtime,
+)
 from ..files import file_digest, sync_folder, write_atomic, write_json
 from ..forecasting import Window
 from ..machine import using
@@ -153,16 +164,11 @@ def write_graph(made: Made, to: str, folder: Path) -> None:
 
 def to_openvino(graph: bytes, folder: Path) -> None:
     """An ONNX graph as model.xml and model.bin, in fp32."""
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError(
-            "OpenVINO is not installed, which writes these exports: pip install 'shinso[edge,export]'"
-        ) from None
+    openvino = openvino_runtime("OpenVINO is not installed, which writes these exports", "edge,export")
     source = folder / GRAPH
     write_atomic(source, graph)
     try:
-        model = openvino.convert_model(source)
+        model = openvino.Core().read_model(source)
         openvino.save_model(model, folder / OPENVINO, compress_to_fp16=False)
     except RuntimeError as error:
         raise RunError(
