@@ -150,6 +150,9 @@ class Export:
         counts = {c.name: len(rows[c.name]) for c in given}
         if len(set(counts.values())) > 1 or not all(counts.values()):
             raise DataError(f"Every column needs a value for each row, and one row or more; got {counts}.")
+        window = self.manifest.get("window")
+        if window is not None:
+            return {c.name: latest(c, rows[c.name], int(window["past"])) for c in given}
         return {c.name: encoded(c, rows[c.name]) for c in given}
 
     def forward(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -253,6 +256,21 @@ def encoded(column: Column, values: Sequence[Any]) -> NDArray[Any]:
     array = values if isinstance(values, np.ndarray) and values.ndim == 1 else object_array(values)
     found = column.encode_many(array)
     return found if isinstance(found, np.ndarray) else column.collate(found)
+
+
+def latest(column: Column, values: Sequence[Any], past: int) -> NDArray[Any]:
+    """(B, P, V): the last `past` readings of each series, from which a future is forecast.
+
+    Raises `DataError` where one is shorter.
+    """
+    read = [column.encode(value)[-past:] for value in values]
+    for array in read:
+        if len(array) < past:
+            raise DataError(
+                f"Column {column.name!r} has {len(array)} readings; the forecast looks back on {past}. "
+                f"Send earlier readings too."
+            )
+    return column.collate(read)
 
 
 def openvino_runtime(lack: str, extras: str) -> Any:
