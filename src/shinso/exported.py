@@ -247,6 +247,9 @@ def _damage(manifest: Mapping[str, Any]) -> str:
     for name, facts in manifest["files"].items():
         if not isinstance(facts, dict) or not {"bytes", "blake2b"} <= facts.keys():
             return f"{name} has no size and no digest"
+    window = manifest.get("window")
+    if window is not None and not (isinstance(window, dict) and isinstance(window.get("past"), int)):
+        return "its window of a forecast is none"
     missing = {SCHEMA, GOLDEN, *FILES.get(str(manifest.get("target")), ())} - manifest["files"].keys()
     return f"{', '.join(sorted(missing))} is not listed with a digest" if missing else ""
 
