@@ -263,7 +263,7 @@ def test_a_manifest_that_is_none(made: Any, tmp_path: Path) -> None:
 def test_paths_in_a_manifest_stay_inside(made: Any, tmp_path: Path) -> None:
     _, path, _ = made("perceptron")
     manifest = json.loads((path / "export.json").read_text())
-    manifest["files"] = {"../secret": {"bytes": 1, "blake2b": ""}}
+    manifest["files"] = {"../secret": {"bytes": 1, "blake2b": ""}, **manifest["files"]}
     (tmp_path / "secret").write_text("s")
     inner = tmp_path / "inner"
     inner.mkdir()

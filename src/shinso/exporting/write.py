@@ -30,6 +30,7 @@ from ..exported import (
     OPENVINO,
     SCHEMA,
     TORCH,
+    Columns,
     Export,
     encoded,
     openvino_runtime,
@@ -184,10 +185,18 @@ def prove_equal(made: Made, rehearsal: Rehearsal, folder: Path) -> dict[str, Any
     if (folder / TORCH).exists():
         program = torch.export.load(folder / TORCH).module()  # of this very process, not of a stranger
         answer = guarded(partial(made.own.on, module=program))
-        return prove(made.run.schema, rehearsal, made.own.on, answer, found.encode)
-    figures = prove(made.run.schema, rehearsal, made.own.on, guarded(found.forward), found.encode)
+        return prove(made.run.schema, rehearsal, made.own.on, answer, partial(_encoded, found))
+    encode = partial(_encoded, found)
+    figures = prove(made.run.schema, rehearsal, made.own.on, guarded(found.forward), encode)
     found.check()
     return figures
+
+
+def _encoded(export: Export, rows: Columns) -> Arrays:
+    """As the export encodes; series of a forecast as they are, shorter ones than it takes among them."""
+    if export.manifest.get("window") is None:
+        return export.encode(rows)
+    return {c.name: encoded(c, rows[c.name]) for c in export.schema.given}
 
 
 def guarded(answer: Answer) -> Answer:
