@@ -7,6 +7,7 @@ ever executed but the graph, whose file is compared with its digest first.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -246,6 +247,9 @@ def _damage(manifest: Mapping[str, Any]) -> str:
     for name, facts in manifest["files"].items():
         if not isinstance(facts, dict) or not {"bytes", "blake2b"} <= facts.keys():
             return f"{name} has no size and no digest"
+    window = manifest.get("window")
+    if window is not None and not (isinstance(window, dict) and isinstance(window.get("past"), int)):
+        return "its window of a forecast is none"
     missing = {SCHEMA, GOLDEN, *FILES.get(str(manifest.get("target")), ())} - manifest["files"].keys()
     return f"{', '.join(sorted(missing))} is not listed with a digest" if missing else ""
 
@@ -272,14 +276,19 @@ def latest(column: Column, values: Sequence[Any], past: int) -> NDArray[Any]:
     return column.collate(read)
 
 
-def compiled(graph: Path, threads: int | None = None) -> Any:
-    """A graph of OpenVINO that is ready to run on the CPU, in fp32 whatever the processor is fast at."""
+def openvino_runtime(lack: str, extras: str) -> Any:
+    """The module, kept from reporting its use: else its import alone sends an event to its makers."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then a stub takes its place
     try:
         import openvino
     except ImportError:
-        raise MissingExtraError(
-            "This export is run by OpenVINO, which is not installed: pip install 'shinso[edge]'"
-        ) from None
+        raise MissingExtraError(f"{lack}: pip install 'shinso[{extras}]'") from None
+    return openvino
+
+
+def compiled(graph: Path, threads: int | None = None) -> Any:
+    """A graph of OpenVINO that is ready to run on the CPU, in fp32 whatever the processor is fast at."""
+    openvino = openvino_runtime("This export is run by OpenVINO, which is not installed", "edge")
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads

@@ -21,6 +21,7 @@ from ..calibration import SMALLEST, Calibration
 from ..errors import MissingExtraError, RunError, SettingError, ShinsoError
 from ..models.ngrams import NgramNet
 from ..models.spelling import Spelling
+from ..models.spiking import SpikingSeries
 from ..network import Network, module_name
 from ..schema import Schema
 
@@ -122,6 +123,11 @@ def must_be_exportable(schema: Schema, network: Network) -> None:
                 f"hold yet. What can be exported: {', '.join(sorted(ONE_PASS))}. Use the run itself, with "
                 f"`shinso predict`."
             )
+    if any(isinstance(module, SpikingSeries) for module in network.modules()):
+        raise SettingError(
+            "The spiking network for series takes its steps one by one in Python, which a graph would hold "
+            "for one length only. Use the run itself, or train with --model gru."
+        )
     if not schema.given:
         raise SettingError("A network that is given nothing has no inputs to export. Use the run itself.")
     size = sum(p.numel() * p.element_size() for p in network.parameters())

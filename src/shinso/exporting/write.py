@@ -21,8 +21,20 @@ from ..data.given import encode_given, refuse_bad
 from ..data.sources import Source
 from ..data.table import Table
 from ..data.tabular import Tabular
-from ..errors import MissingExtraError, RunError, SettingError, ShinsoError, did_you_mean
-from ..exported import FORMAT, GOLDEN, GRAPH, MANIFEST, OPENVINO, SCHEMA, TORCH, Export, encoded
+from ..errors import RunError, SettingError, ShinsoError, did_you_mean
+from ..exported import (
+    FORMAT,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    OPENVINO,
+    SCHEMA,
+    TORCH,
+    Columns,
+    Export,
+    encoded,
+    openvino_runtime,
+)
 from ..files import file_digest, sync_folder, write_atomic, write_json
 from ..forecasting import Window
 from ..machine import using
@@ -153,16 +165,11 @@ def write_graph(made: Made, to: str, folder: Path) -> None:
 
 def to_openvino(graph: bytes, folder: Path) -> None:
     """An ONNX graph as model.xml and model.bin, in fp32."""
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError(
-            "OpenVINO is not installed, which writes these exports: pip install 'shinso[edge,export]'"
-        ) from None
+    openvino = openvino_runtime("OpenVINO is not installed, which writes these exports", "edge,export")
     source = folder / GRAPH
     write_atomic(source, graph)
     try:
-        model = openvino.convert_model(source)
+        model = openvino.Core().read_model(source)
         openvino.save_model(model, folder / OPENVINO, compress_to_fp16=False)
     except RuntimeError as error:
         raise RunError(
@@ -178,10 +185,18 @@ def prove_equal(made: Made, rehearsal: Rehearsal, folder: Path) -> dict[str, Any
     if (folder / TORCH).exists():
         program = torch.export.load(folder / TORCH).module()  # of this very process, not of a stranger
         answer = guarded(partial(made.own.on, module=program))
-        return prove(made.run.schema, rehearsal, made.own.on, answer, found.encode)
-    figures = prove(made.run.schema, rehearsal, made.own.on, guarded(found.forward), found.encode)
+        return prove(made.run.schema, rehearsal, made.own.on, answer, partial(_encoded, found))
+    encode = partial(_encoded, found)
+    figures = prove(made.run.schema, rehearsal, made.own.on, guarded(found.forward), encode)
     found.check()
     return figures
+
+
+def _encoded(export: Export, rows: Columns) -> Arrays:
+    """As the export encodes; series of a forecast as they are, shorter ones than it takes among them."""
+    if export.manifest.get("window") is None:
+        return export.encode(rows)
+    return {c.name: encoded(c, rows[c.name]) for c in export.schema.given}
 
 
 def guarded(answer: Answer) -> Answer:
