@@ -4,9 +4,9 @@ DIR holds adult, california_housing and fashion_mnist. Trains a quick model each
 random halves, fits on one and measures on the other: coverage of intervals and sets against the level asked
 for, and the calibration error of probabilities before and after temperature scaling, beside the error that
 probabilities without any fault would show on as many rows (labels drawn from them). A number has no
-temperature: its error is the mean gap of asked and held coverage over the levels .1 to .9, of intervals by the
-training rows' own errors (before) and by the other half's (after). Exit status 1 where the mean coverage is a
-point off or calibration does harm.
+temperature: its error is the mean gap of asked and held coverage over the levels .1 to .9, of intervals by
+the training rows' own errors (before) and by the other half's (after). Exit status 1 where the mean coverage
+is a point off or calibration does harm.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def halves(kind: str, truth: Any, prediction: Any, seed: int, own: Any) -> dict[
             after = calibration_error(learned.apply(prediction[held]), truth[held])
             found.setdefault("ECE after", []).append(after)
             drawn = (rng.random(len(held))[:, None] > learned.apply(prediction[held]).cumsum(1)).sum(1)
-            least = calibration_error(learned.apply(prediction[held]), drawn.clip(max=prediction.shape[1] - 1))
+            least = calibration_error(
+                learned.apply(prediction[held]), drawn.clip(max=prediction.shape[1] - 1)
+            )
             found.setdefault("ECE of no fault", []).append(least)
             found.setdefault("temperature", []).append(learned.temperature)
     return found
