@@ -64,7 +64,22 @@ def test_class_sets_cover() -> None:
     sets = found.sets(found.apply(probabilities))
     assert sets is not None
     assert sets[np.arange(len(truth)), truth].mean() == pytest.approx(0.9, abs=0.02)
-    assert sets.any(1).all()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_sets_cover_no_more_than_was_asked(level: float) -> None:
+    truth, probabilities = overconfident(20_000, 6, sharpness=1.0)
+    truth = np.where(np.random.default_rng(7).random(20_000) < 0.8, probabilities.argmax(1), truth)
+    found = calibrate("category", truth[:10_000], probabilities[:10_000]).at(level)
+    sets = found.sets(found.apply(probabilities[10_000:]))
+    assert sets is not None
+    assert sets[np.arange(10_000), truth[10_000:]].mean() == pytest.approx(level, abs=0.015)
+    assert sets.any(1).all() == (level == 0.95)
+
+
+def test_honest_probabilities_are_left_alone() -> None:
+    kept = [calibrate("category", *overconfident(1000, seed, sharpness=1.0)).temperature for seed in range(9)]
+    assert kept.count(1.0) >= 7
 
 
 @pytest.mark.parametrize("n", [9, 50, 150, 5000])

@@ -234,3 +234,28 @@ def test_a_run_takes_no_questions(tmp_path: Path) -> None:
         shinso.doctor(run, homes(120), predict="dear", quiet=True)
     with pytest.raises(shinso.RunError, match="data in memory"):
         shinso.doctor(run, quiet=True)
+
+
+def test_the_named_column_is_looked_at_and_a_page_written(tmp_path: Path) -> None:
+    data = homes(200) | {"価格<b>": houses(200)["price"]}
+    names, settings = ["dear", "価格<b>"], {"train.epochs": 1}
+    run = trained(tmp_path / "run", data, names, given=["area", "city"], settings=settings)  # type: ignore[arg-type]
+    page = tmp_path / "doctor.html"
+    found = shinso.doctor(run, data, column="価格<b>", report=page, quiet=True)
+    assert (found["column"], found["others"]) == ("価格<b>", ["dear"])
+    text = page.read_text("utf-8")
+    assert "価格&lt;b&gt;" in text and "価格<b>" not in text
+    for finding in found["findings"]:
+        assert finding["check"] in text
+    with pytest.raises(shinso.SettingError, match="'deer' is not predicted"):
+        shinso.doctor(run, data, column="deer", quiet=True)
+
+
+def test_values_that_nobody_scaled_are_named(tmp_path: Path) -> None:
+    """Pixels that reach the first weights as they are, inside a model of one's own."""
+    model = "unscaled_model:Unscaled"
+    settings = {"train.augment": "none", "train.batch_size": 20, "train.epochs": 1}
+    run = trained(tmp_path / "run", seen(), "shape", model=model, settings=settings)
+    found = shinso.doctor(run, seen(), allow=[model], quiet=True)
+    (one,) = (f for f in found["findings"] if f["check"] == "input normalised")
+    assert one["level"] == "severe" and one["measured"] > 50 and "weight reads values of size" in one["said"]

@@ -253,14 +253,9 @@ def robustness(
         quiet: Say nothing on stderr.
     """
     found: dict[str, Any] = work("verbs").robustness(
-        path_of(run),
-        data,
-        against=names_in(against),
-        rows=rows,
-        out=out,
-        allow=(*allowed_by(run), *allow),
-        quiet=quiet,
-    )
+        path_of(run), data, against=names_in(against), rows=rows, out=out,
+        allow=(*allowed_by(run), *allow), quiet=quiet,
+    )  # fmt: skip
     return found
 
 

@@ -201,8 +201,10 @@ def doctor(
     data: Any, allow: tuple[str, ...], *, column: str | None, report: str | Path | None, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """See `api.doctor`."""
-    page = None if report is None else Path(report)
-    return examine.doctor(source, predict, given, settings, data, Console(quiet=quiet), allow, column, page)
+    return examine.doctor(
+        source, predict, given, settings, data, Console(quiet=quiet), allow,
+        column=column, report=None if report is None else Path(report),
+    )  # fmt: skip
 
 
 def robustness(

@@ -95,7 +95,7 @@ def patient_of_data(
 
 def doctor(
     source: Any, predict: tuple[str, ...], given: tuple[str, ...] | None, settings: Mapping[str, Any],
-    data: Any, console: Console, allow: tuple[str, ...] = (), column: str | None = None,
+    data: Any, console: Console, allow: tuple[str, ...] = (), *, column: str | None = None,
     report: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Examine a run directory, or data; a folder without config.toml is data. `report` is a page to write."""
