@@ -1,0 +1,63 @@
+"""The quick reader of texts: bags of n-grams of tokens, of characters, and of both, each a member.
+
+As the bag in `ngrams.py` (fastText, Joulin et al. 2016, arXiv 1607.01759), with fewer n-grams and nothing
+beside it. Three small members whose probabilities are averaged tell more than one of any size (docs/log.md).
+
+B rows, N tokens, M n-grams, V vocabulary, L longest token, D size of a member.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..columns.text import Text
+from ..config import ModelConfig
+from ..features import Features
+from .base import Encoder
+from .ngrams import characters, counted, hashed, spelled, unspaced, weighted_sum
+
+BUCKETS = 1 << 15  # of each of the two tables
+SIZE = 16  # of a member
+TOKENS = (1, 2)
+SPACED, UNSPACED = (3, 5), (1, 2, 3)  # characters; scripts without spaces say more with fewer
+
+
+class Bags(Encoder):
+    """int32 ids (B, N) -> Features of three bags as members (B, 3, D)."""
+
+    table_VL: Tensor
+
+    def __init__(self, column: Text, options: ModelConfig) -> None:
+        super().__init__(column, options)
+        self.register_buffer("table_VL", characters(column), persistent=False)
+        self.orders = UNSPACED if unspaced(self.table_VL) else SPACED
+        self.width, self.members = SIZE, 3
+        self.words, self.letters = (
+            nn.EmbeddingBag(BUCKETS, 2 * SIZE, mode="sum", padding_idx=0) for _ in range(2)
+        )
+        for table in (self.words, self.letters):
+            nn.init.normal_(table.weight, std=0.02)
+            with torch.no_grad():
+                table.weight[0] = 0
+        self.bias_KD = nn.Parameter(torch.zeros(3, SIZE))
+        self.dropout = nn.Dropout(0.5 if options.dropout is None else options.dropout)
+
+    def forward(self, ids_BN: Tensor) -> Features:
+        ids_BN = ids_BN.long()
+        words_BD, words_too_BD = self.weigh(self.words, ids_BN, TOKENS, seed=0)
+        letters_BD, letters_too_BD = self.weigh(
+            self.letters, spelled(ids_BN, self.table_VL), self.orders, seed=1
+        )
+        both_BD = (words_too_BD + letters_too_BD) / math.sqrt(2)
+        members_BKD = torch.stack([words_BD, letters_BD, both_BD], 1) + self.bias_KD
+        return Features.of(self.dropout(members_BKD), members=True)
+
+    def weigh(
+        self, table: nn.EmbeddingBag, codes_BM: Tensor, orders: tuple[int, ...], seed: int
+    ) -> tuple[Tensor, ...]:
+        """Two times (B, D): the sums of the n-grams' embeddings, by how often each is found."""
+        keys_BM, weights_BM = counted(torch.cat(hashed(codes_BM, orders, BUCKETS, seed), 1))
+        return weighted_sum(table, keys_BM, weights_BM).chunk(2, 1)
