@@ -115,7 +115,7 @@ def _grown(
     while True:
         row = _measured(name, learner, train.take(np.arange(size)), trial)
         spent = time.perf_counter() - start
-        larger = min(size * GROWTH, len(train.target))
+        larger = size * GROWTH if size * GROWTH * 2 < len(train.target) else len(train.target)
         if "skipped" in row or size == larger or spent + (spent - last) * larger / size > budget:
             break
         size, last = larger, spent
