@@ -19,7 +19,8 @@ from ..features import Features
 from .base import Encoder
 from .ngrams import characters, counted, hashed, spelled, unspaced, weighted_sum
 
-BUCKETS = 1 << 15  # of each of the two tables
+LEAST, MOST = 1 << 12, 1 << 15  # buckets of each of the two tables,
+NGRAMS = 4  # this many for each token that was learned: few texts need few
 SIZE = 16  # of a member
 TOKENS = (1, 2)
 SPACED, UNSPACED = (3, 5), (1, 2, 3)  # characters; scripts without spaces say more with fewer
@@ -35,8 +36,9 @@ class Bags(Encoder):
         self.register_buffer("table_VL", characters(column), persistent=False)
         self.orders = UNSPACED if unspaced(self.table_VL) else SPACED
         self.width, self.members = SIZE, 3
+        self.buckets = max(LEAST, min(MOST, 1 << (NGRAMS * len(column.tokens) - 1).bit_length()))
         self.words, self.letters = (
-            nn.EmbeddingBag(BUCKETS, 2 * SIZE, mode="sum", padding_idx=0) for _ in range(2)
+            nn.EmbeddingBag(self.buckets, 2 * SIZE, mode="sum", padding_idx=0) for _ in range(2)
         )
         for table in (self.words, self.letters):
             nn.init.normal_(table.weight, std=0.02)
@@ -59,5 +61,5 @@ class Bags(Encoder):
         self, table: nn.EmbeddingBag, codes_BM: Tensor, orders: tuple[int, ...], seed: int
     ) -> tuple[Tensor, ...]:
         """Two times (B, D): the sums of the n-grams' embeddings, by how often each is found."""
-        keys_BM, weights_BM = counted(torch.cat(hashed(codes_BM, orders, BUCKETS, seed), 1))
+        keys_BM, weights_BM = counted(torch.cat(hashed(codes_BM, orders, self.buckets, seed), 1))
         return weighted_sum(table, keys_BM, weights_BM).chunk(2, 1)
