@@ -76,6 +76,10 @@ class Formula:
         return self._learned[0]
 
     @property
+    def calibration(self) -> Mapping[str, Calibration]:
+        return self._learned[1]
+
+    @property
     def manifest(self) -> Mapping[str, Any]:
         return {}
 
@@ -96,7 +100,7 @@ class Formula:
             + 0.01 * (inputs["note"] > 0).sum(1)
             + inputs["photo"].mean((1, 2, 3)) / 255
         )
-        yes = 1 / (1 + np.exp(-x))
+        yes = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
         return {"dear": np.column_stack([1 - yes, yes]).astype(np.float32), "price": self.scale * x}
 
     def decode(self, outputs: Mapping[str, Any], *, coverage: float | None = None) -> dict[str, list[Any]]:

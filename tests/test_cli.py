@@ -62,7 +62,7 @@ def test_the_flags_are_these_and_no_others() -> None:
              "quiet"]
         ),
         "explain": ["allow", "column", "data", "method", "out", "quiet", "rows", "run"],
-        "doctor": ["allow", "data", "given", "predict", "quiet", "settings", "source"],
+        "doctor": ["allow", "column", "data", "given", "predict", "quiet", "report", "settings", "source"],
         "robustness": ["against", "allow", "data", "out", "quiet", "rows", "run"],
         "models": [],
         "mitigate": ["allow", "goal", "protect", "quiet", "run"],
@@ -76,7 +76,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         "machine": ["threads"],
         "serve": sorted(
             ["models", "host", "port", "grpc_port", "keys", "tls_cert", "tls_key", "deadline", "batch",
-             "queue", "max_body", "cors", "folder", "drain", "threads", "log_requests", "log", "log_sample",
+             "queue", "max_body", "share", "rate", "patience", "cors",
+             "folder", "drain", "threads", "log_requests", "log", "log_sample",
              "log_private", "split", "shadow", "allow", "quiet"]
         ),
         "export": ["allow", "data", "out", "quiet", "run", "to"],

@@ -76,11 +76,68 @@ def test_batched_answers_equal_those_alone_and_those_of_predict(
     assert np.abs(shares(batched)[:, 1] - np.array(table["dear: yes"])).max() <= BOUND
 
 
-def test_a_forecast_and_a_stranger_folder_are_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_stranger_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(shinso.ShinsoError, match="neither a run directory nor an export"):
         open_model(tmp_path)
     with pytest.raises(shinso.ShinsoError, match="There is no run or export"):
         open_model(tmp_path / "none")
+
+
+def test_runs_and_exports_explain_alike_and_runs_by_gradients_too(run: Path, export: Path) -> None:
+    apps, one = {"run": app_of(run), "export": app_of(export)}, rows(1)[0]
+    values = {}
+    for name, app in apps.items():
+        found = once(app, "POST", "/predict?explain=occlusion", one).json
+        (told,) = found["explanations"]
+        answer = found["answers"][0]["dear"]
+        assert told["answer"] == answer["value"]
+        assert told["value"] == pytest.approx(answer["probabilities"][told["answer"]], abs=1e-4)
+        values[name] = {(part["column"], part["name"]): part["value"] for part in told["parts"]}
+    assert values["run"].keys() == values["export"].keys()
+    for key, value in values["run"].items():
+        assert values["export"][key] == pytest.approx(value, abs=1e-2)
+    said = shinso.explain(run, {name: [value] for name, value in one.items()}, method="occlusion", quiet=True)
+    alike = {(part["column"], part["name"]): part["value"] for part in said["rows"][0]["parts"]}
+    for key, value in alike.items():
+        assert values["run"][key] == pytest.approx(value, abs=1e-2)
+    found = once(apps["run"], "POST", "/predict?explain=integrated_gradients", one)
+    assert found.status == 200 and found.json["explanations"][0]["method"] == "integrated_gradients"
+    for app, method, words in ((apps["export"], "gradcam", "export"), (apps["run"], "gradcam", "")):
+        found = once(app, "POST", f"/predict?explain={method}", one)
+        assert (
+            found.status == 400 and found.error["code"] == "not_explained" and words in found.error["message"]
+        )
+
+
+@pytest.fixture(scope="module")
+def forecast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    wave = np.sin(np.arange(200) / 5)
+    data = {"load": (10 + wave).tolist(), "heat": (20 - wave).tolist()}
+    folder = tmp_path_factory.mktemp("forecast")
+    return train(folder, data, predict="load", past=12, ahead=3).path
+
+
+def test_a_forecast_is_served_by_its_past(forecast: Path) -> None:
+    app = app_of(forecast)
+    wave = np.sin(np.arange(40) / 5)
+    past = np.stack([10 + wave, 20 - wave], 1).tolist()
+    found = once(app, "POST", "/predict", {"past": past[-12:]}).json["answers"][0]["load"]["value"]
+    assert len(found) == 3
+    said = shinso.predict(forecast, {"load": [a for a, _ in past], "heat": [b for _, b in past]})
+    assert found == pytest.approx(said["load"], rel=1e-4)
+    longer = once(app, "POST", "/predict", {"past": past}).json["answers"][0]["load"]["value"]
+    assert longer == pytest.approx(found), "of a longer past the latest readings are read"
+    short = once(app, "POST", "/predict", {"past": past[-5:]})
+    assert (
+        short.status == 400
+        and short.error["field"] == "past"
+        and "looks back on 12" in short.error["message"]
+    )
+    tensor = {"name": "past", "datatype": "FP64", "shape": [1, 12, 2], "data": past[-12:]}
+    outputs = once(app, "POST", "/v2/models/houses/infer", {"inputs": [tensor]}).json["outputs"]
+    assert json.loads(outputs[0]["data"][0]) == pytest.approx(found)
+    told = once(app, "POST", "/predict?explain=occlusion", {"past": past[-12:]}).json["explanations"][0]
+    assert told["column"] == "load" and told["parts"]
 
 
 WITHOUT_TORCH = """

@@ -61,7 +61,8 @@ class Client:
     `http://host:8000` and `https://` speak HTTP, `grpc://host:8001` and `grpcs://` the Open Inference
     Protocol over gRPC. `key` is sent along, `deadline` (seconds) holds for a call with all its retries,
     `retries` is how often a request is sent again that was refused as too much, or lost before it was
-    answered. May be used from several threads.
+    answered. `ca` is a file with the certificate to trust, where the server signed its own. May be used from
+    several threads.
 
     >>> client = shinso.Client("http://localhost:8000")  # doctest: +SKIP
     >>> client.predict({"age": 39, "job": "clerk"})  # doctest: +SKIP
@@ -70,7 +71,7 @@ class Client:
 
     def __init__(
         self, url: str, *, model: str | None = None, version: str | None = None, key: str | None = None,
-        deadline: float = 10.0, retries: int = 4,
+        deadline: float = 10.0, retries: int = 4, ca: str | Path | None = None,
     ) -> None:  # fmt: skip
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname:
@@ -78,7 +79,12 @@ class Client:
         if deadline <= 0 or retries < 0:
             raise SettingError("A deadline is above 0 seconds, and retries are 0 or more.")
         self.deadline, self.retries = deadline, retries
-        asked = Asked(parts.hostname, parts.port, parts.scheme in ("https", "grpcs"), model, version, key)
+        if ca is not None and not Path(ca).is_file():
+            raise SettingError(f"There is no certificate {ca}. Check the path.")
+        secure = parts.scheme in ("https", "grpcs")
+        asked = Asked(
+            parts.hostname, parts.port, secure, model, version, key, None if ca is None else Path(ca)
+        )
         self._way: Way = Rest(asked, parts.path) if parts.scheme.startswith("http") else over_grpc(asked)
 
     def predict(
@@ -148,6 +154,7 @@ class Asked:
     model: str | None
     version: str | None
     key: str | None
+    ca: Path | None = None
 
 
 class Rest:
@@ -206,7 +213,7 @@ class Rest:
         kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if kept is None:
             if self.asked.secure:
-                context = ssl.create_default_context()
+                context = ssl.create_default_context(cafile=self.asked.ca)
                 kept = http.client.HTTPSConnection(self.asked.host, self.asked.port, context=context)
             else:
                 kept = http.client.HTTPConnection(self.asked.host, self.asked.port)

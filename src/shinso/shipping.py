@@ -37,7 +37,8 @@ def serve(
     models: Run | str | Path | Sequence[str | Path], *, host: str = "127.0.0.1", port: int = 8000,
     grpc_port: int | None = None, keys: str | Path | None = None, tls_cert: str | Path | None = None,
     tls_key: str | Path | None = None, deadline: float = 10.0, batch: int = 64, queue: int = 512,
-    max_body: float = 16.0, cors: str | Sequence[str] = (), folder: str | Path | None = None,
+    max_body: float = 16.0, share: float = 0.5, rate: float = 0.0, patience: float = 30.0,
+    cors: str | Sequence[str] = (), folder: str | Path | None = None,
     drain: float = 1.0, threads: int | None = None, log_requests: bool = False, log: str | None = None,
     log_sample: float = 1.0, log_private: str = "", split: str | None = None, shadow: bool = False,
     allow: Sequence[str] = (), quiet: bool = False,
@@ -56,6 +57,9 @@ def serve(
         batch: Most rows that are computed together.
         queue: Most rows that wait for a model; more are refused with 503 and Retry-After.
         max_body: Largest body that is read, in MiB.
+        share: Share of the queue and the connections that one client may have (by key, else by address).
+        rate: Requests a second that one client may send; 0 for any number.
+        patience: Seconds for the headers of a request to arrive, and for its body.
         cors: Origins whose pages may ask, with commas; none by default.
         folder: Folder from which versions may be loaded while running; those of the models by default.
         drain: Seconds between SIGTERM, when the server says that it is not ready, and the end of listening.
@@ -73,7 +77,8 @@ def serve(
     options = _serving("options").Options(
         host=host, port=port, grpc_port=grpc_port, keys=_path(keys), tls_cert=_path(tls_cert),
         tls_key=_path(tls_key), deadline=deadline, batch=batch, queue=queue, max_body=max_body,
-        cors=names_in(cors), folder=_path(folder), drain=drain, log_requests=log_requests,
+        share=share, rate=rate, patience=patience, cors=names_in(cors), folder=_path(folder), drain=drain,
+        log_requests=log_requests,
     )  # fmt: skip
     several = [models] if isinstance(models, Run | str | Path) else list(models)
     allowed = tuple(name for one in several if isinstance(one, Run) for name in allowed_by(one))
@@ -82,7 +87,7 @@ def serve(
     watching = plugging.watching([str(path_of(one)) for one in several], wanted)
     start.serve(
         watching.models, options, allow=(*allowed, *allow), threads=threads,
-        plugged=start.Plugged(watching.observers, watching.router), quiet=quiet,
+        plugged=start.Plugged(watching.observers, watching.router, watching.labeller), quiet=quiet,
     )  # fmt: skip
 
 

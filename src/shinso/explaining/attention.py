@@ -19,8 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 from ..columns.text import Text
 from ..errors import SettingError
-from .game import Game, Seat
+from .game import Game
 from .scoring import Floats
+from .seats import Seat
 from .tokens import tokens_of_groups
 
 

@@ -36,6 +36,7 @@ from .nearest import nearest
 from .overall import MOST_SHOWN, overall, permutation
 from .pictures import draw
 from .scoring import Floats, Scorer, scorer_of
+from .seats import described
 
 ROWS = 8  # that are explained where the user asks for no number
 MOST_ROWS = 200  # that the view over all rows looks at
@@ -155,18 +156,6 @@ def explained_rows(work: Work, rows: NDArray[np.int64], files: dict[str, bytes])
         "trust": trust,
         "evaluations": sum(g.evaluations for g in games),
     }
-
-
-def described(game: Game, values_P: Floats) -> dict[str, Any]:
-    """One explanation as plain data; values in the unit of the answer."""
-    whole, empty = game.natural(np.concatenate([game.all, game.none]))
-    return {
-        "answer": game.scorer.label(game.target), "value": float(whole), "hidden": float(empty),
-        "parts": [
-            {"column": p.column, "name": p.name, "value": float(f"{v * game.scorer.scale:.6g}")}
-            for p, v in zip(game.players, values_P, strict=True)
-        ],
-    }  # fmt: skip
 
 
 def trust_of(

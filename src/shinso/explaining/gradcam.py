@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from ..errors import SettingError
 from ..features import Features
-from .game import Game, Seat, differs
+from .game import Game
 from .scoring import Floats
+from .seats import Seat, differs
 
 PLACED = ("image", "series", "audio")  # kinds whose features keep their places
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from .game import Game
-from .scoring import Floats
+from .seats import Board
+from .units import Floats
 
 SAMPLES = 512
 WIDTH = 0.25  # of the kernel, over the cosine distance to the whole row
 RIDGE = 1.0
 
 
-def lime(game: Game, rng: np.random.Generator) -> Floats:
+def lime(game: Board, rng: np.random.Generator) -> Floats:
     """(P,): the slopes of a ridge regression on coalitions, those near the whole row counting most."""
     players = len(game.players)
     shown_M1 = rng.integers(1, players + 1, (SAMPLES + 2 * players, 1))

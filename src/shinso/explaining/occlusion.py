@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .game import Game
-from .scoring import Floats
+from .seats import Board
+from .units import Floats
 
 
-def occlusion(game: Game, rng: np.random.Generator) -> Floats:
+def occlusion(game: Board, rng: np.random.Generator) -> Floats:
     """(P,): evidence of the whole row minus evidence without the part."""
     return np.asarray(game(game.all) - game(game.without))

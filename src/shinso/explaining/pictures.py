@@ -18,9 +18,10 @@ from PIL.Image import Resampling, fromarray
 
 from ..reporting.markup import Content, Html, h
 from ..schema import display_width
-from .game import Game, Seat
+from .game import Game
 from .gradcam import places_of
 from .scoring import Floats
+from .seats import Seat
 
 FOR, AGAINST = (192, 57, 43), (41, 98, 174)
 SIDE = 320  # pixels of an overlay

@@ -10,14 +10,14 @@ import math
 
 import numpy as np
 
-from .game import Coalitions, Game
-from .scoring import Floats
+from .seats import Board, Coalitions
+from .units import Floats
 
 ENUMERATED = 10  # players up to which every coalition is asked
 SAMPLES = 512
 
 
-def shap(game: Game, rng: np.random.Generator) -> Floats:
+def shap(game: Board, rng: np.random.Generator) -> Floats:
     """(P,): Shapley values; they add up to evidence of the whole row minus evidence of nothing."""
     players = len(game.players)
     empty, whole = game(np.concatenate([game.none, game.all]))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..calibration import SMALLEST, Calibration
 from ..errors import MissingExtraError, RunError, SettingError, ShinsoError
+from ..models.bags import Bags
 from ..models.ngrams import NgramNet
 from ..models.spelling import Spelling
 from ..network import Network, module_name
@@ -99,12 +100,17 @@ def _entry(side: str, number: int, column: str, array: NDArray[Any], length: str
     return {"column": column, "name": name, "dtype": str(array.dtype), "shape": shape}
 
 
-def settled(network: Network) -> Network:
-    """A copy in which what depends on weights alone is computed once, not for every batch."""
+def settled(network: Network, *, narrow: bool = False) -> Network:
+    """A copy in which what depends on weights alone is computed once, not for every batch.
+
+    `narrow` where the runtime has integers of 32 bits whatever a graph says.
+    """
     copied = copy.deepcopy(network)
     for module in copied.modules():
         if isinstance(module, NgramNet | Spelling):
             module.settle()
+        if isinstance(module, NgramNet | Bags):
+            module.narrow = narrow
     return copied
 
 

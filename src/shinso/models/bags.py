@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ..columns.text import Text
 from ..config import ModelConfig
 from ..features import Features
+from ..layers.bytewise import hashed_bytewise
 from .base import Encoder
-from .ngrams import characters, counted, hashed, spelled, unspaced, weighted_sum
+from .ngrams import BUCKETS, characters, counted, hashed, spelled, unspaced, weighted_sum
 
 LEAST, MOST = 1 << 12, 1 << 15  # buckets of each of the two tables,
 NGRAMS = 4  # this many for each token that was learned: few texts need few
@@ -36,6 +37,7 @@ class Bags(Encoder):
         self.register_buffer("table_VL", characters(column), persistent=False)
         self.orders = UNSPACED if unspaced(self.table_VL) else SPACED
         self.width, self.members = SIZE, 3
+        self.narrow = False  # whether integers have 32 bits where this is run
         self.buckets = max(LEAST, min(MOST, 1 << (NGRAMS * len(column.tokens) - 1).bit_length()))
         self.words, self.letters = (
             nn.EmbeddingBag(self.buckets, 2 * SIZE, mode="sum", padding_idx=0) for _ in range(2)
@@ -57,9 +59,18 @@ class Bags(Encoder):
         members_BKD = torch.stack([words_BD, letters_BD, both_BD], 1) + self.bias_KD
         return Features.of(self.dropout(members_BKD), members=True)
 
+    def keys(self, codes_BM: Tensor, orders: tuple[int, ...], seed: int) -> Tensor:
+        """(B, M): the bucket of every n-gram, from 1 on; 0 for none."""
+        if self.narrow:
+            found = hashed_bytewise(codes_BM, orders, seed)
+        else:
+            found = hashed(codes_BM, orders, BUCKETS, seed)
+        keys_BM = torch.cat(found, 1)
+        return torch.where(keys_BM > 0, keys_BM % (self.buckets - 1) + 1, 0)
+
     def weigh(
         self, table: nn.EmbeddingBag, codes_BM: Tensor, orders: tuple[int, ...], seed: int
     ) -> tuple[Tensor, ...]:
         """Two times (B, D): the sums of the n-grams' embeddings, by how often each is found."""
-        keys_BM, weights_BM = counted(torch.cat(hashed(codes_BM, orders, self.buckets, seed), 1))
+        keys_BM, weights_BM = counted(self.keys(codes_BM, orders, seed))
         return weighted_sum(table, keys_BM, weights_BM).chunk(2, 1)

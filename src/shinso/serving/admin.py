@@ -46,7 +46,7 @@ class Admin:
     async def load(self, request: Request, parts: Mapping[str, str]) -> Response:
         """Load {"path": ...} as a version of a model, and let it answer unless {"live": false}."""
         self.keys.check_admin(request)
-        sent = read_json(await request.body(MOST) or b"{}")
+        sent = read_json(await request.body(MOST, self.engine.options.patience) or b"{}")
         known = isinstance(sent, dict) and sent.keys() <= {"path", "live"}
         if not known or not isinstance(sent.get("live", True), bool):
             raise Refusal(

@@ -13,33 +13,34 @@ from typing import Any
 from ..version import VERSION
 from .admin import Admin
 from .engine import Asked, Engine, coverage_of
-from .http import Receive, Request, Response, Send, json_response, refused
+from .explaining import check, how_of
+from .http import BYTE, Receive, Request, Response, Send, json_response, read_json, refused
 from .keys import Keys
 from .meters import TYPE
-from .natural import read_rows
+from .natural import label_columns, read_rows
+from .observers import Labeller
 from .openapi import document
 from .page import form_of, page_file
 from .refusals import Fence, Refusal, Trouble
 from .registry import Served
+from .shares import named
 from .v2 import V2
 
 Handler = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 OPEN = frozenset({"/v2/health/live", "/v2/health/ready", "/", "/page.js", "/page.css"})  # without a key
 NAME = re.compile(rb"^[\x21-\x7e]{1,128}$")
-REJECTING = 0.05  # share of its time that the server spends on refusing, at most
-REFUSED = 0.0002  # seconds that a refusal takes
-LONGEST_WAIT = 1.0  # seconds that a refusal is held back, at most
 SAFE = [(b"x-content-type-options", b"nosniff")]
 
 
 class App:
     """Everything that is served over HTTP."""
 
-    def __init__(self, engine: Engine, keys: Keys, admin: Admin) -> None:
-        self.engine, self.keys, self.admin = engine, keys, admin
+    def __init__(self, engine: Engine, keys: Keys, admin: Admin, labeller: Labeller | None = None) -> None:
+        self.engine, self.keys, self.admin, self.labeller = engine, keys, admin, labeller
         v2 = V2(engine)
         self.exact: dict[str, dict[str, Handler]] = {
             "/predict": {"POST": self.predict},
+            "/labels": {"POST": self.labels},
             "/": {"GET": self.page},
             "/page.js": {"GET": self.page},
             "/page.css": {"GET": self.page},
@@ -58,7 +59,6 @@ class App:
             *((re.compile(pattern), methods) for pattern, methods in admin.patterns.items()),
         ]
         self._start, self._count = secrets.token_hex(4), itertools.count(1)
-        self._rejecting = 0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
@@ -69,7 +69,8 @@ class App:
             response = await self.respond(request)
         if fence.error is not None:
             trouble = self.engine.refusal(request.id, fence.error, None)
-            response = await self.refuse(request, trouble)
+            await self.engine.held(request.client, trouble, request.cost)
+            response = self.told(request, trouble)
         extra = [(b"x-request-id", request.id.encode("latin-1")), *SAFE, *self.cors(request)]
         if self.engine.draining or not (request.fully_read or request.method in ("GET", "HEAD")):
             extra.append((b"connection", b"close"))
@@ -85,8 +86,11 @@ class App:
         methods, parts = self.found(request.path)
         if request.method == "OPTIONS" and self.engine.options.cors:
             return Response(status=204)
+        request.client = named(None, request.peer)
         if request.path not in OPEN:
-            self.keys.check(request.headers)
+            holder = self.keys.check(request.headers)
+            request.client = named(holder, request.peer)
+            self.engine.shares.admit(request.client, asyncio.get_running_loop().time())
         method = "GET" if request.method == "HEAD" else request.method
         handler = methods.get(method)
         if handler is None:
@@ -116,14 +120,6 @@ class App:
         """A refusal in the way of the protocol that was used."""
         return refused(trouble, flat=request.path.startswith("/v2"))
 
-    async def refuse(self, request: Request, trouble: Trouble) -> Response:
-        """A refusal; where the server is overloaded it is held back, so that refusing takes little time."""
-        if trouble.code == "overloaded":
-            self._rejecting += 1
-            await asyncio.sleep(min(LONGEST_WAIT, self._rejecting * REFUSED / REJECTING))
-            self._rejecting -= 1
-        return self.told(request, trouble)
-
     def cors(self, request: Request) -> list[tuple[bytes, bytes]]:
         """What lets pages of other origins ask, where that was allowed."""
         allowed, origin = self.engine.options.cors, request.headers.get("origin")
@@ -140,24 +136,42 @@ class App:
         """`POST /predict`: natural rows to natural answers."""
         engine, headers = self.engine, request.headers
         until = engine.until(headers.get("x-deadline-ms"))
-        asked = Asked("predict", request.id, request.arrived, until, headers, request.gone)
+        asked = Asked("predict", request.id, request.arrived, until, headers, request.gone, request.client)
         table, trouble, response = None, None, Response()
         with Fence() as fence:
-            body = await request.body(engine.options.bytes)
+            body = await request.body(engine.options.bytes, engine.options.patience)
+            asked.began, asked.spent = request.read, request.received * BYTE
             served = engine.choose(asked, parts.get("name"), parts.get("version"))
             asked.coverage = coverage_of(request.query.get("coverage"))
+            how = how_of(request.query.get("explain"), request.query.get("explain_column"))
             rows = read_rows(request, body, served.form)
-            table = await engine.answer(asked, rows, len(next(iter(rows.values()))))
+            count = len(next(iter(rows.values())))
+            if how is not None:
+                check(served.model, how, count)
+            table = await engine.answer(asked, rows, count)
             facts: dict[str, Any] = {"id": request.id, "model": served.name, "version": served.version}
             facts["answers"] = served.form.answers(table)
-            if request.query.get("explain", "0") not in ("0", "", "false"):
-                facts["explanations"] = await engine.explained(asked, rows)
+            if how is not None:
+                facts["explanations"] = await engine.explained(asked, rows, how)
             response = json_response(facts)
         if fence.error is not None:
             trouble = engine.refusal(request.id, fence.error, asked.served)
-            response = await self.refuse(request, trouble)
+            await engine.held(request.client, trouble, asked.cost if asked.began else request.cost)
+            response = self.told(request, trouble)
         engine.settled(asked, table, trouble)
         return response
+
+    async def labels(self, request: Request, parts: Mapping[str, str]) -> Response:
+        """`POST /labels`: what was true of rows that were served, by the ids of their answers."""
+        engine = self.engine
+        self.keys.check_writer(request)
+        if self.labeller is None:
+            raise Refusal("no_log", "The server keeps no log of what it serves.", "Start it with --log on.")
+        sent = read_json(await request.body(engine.options.bytes, engine.options.patience))
+        told = label_columns(sent)
+        found = await asyncio.get_running_loop().run_in_executor(None, self.labeller.label, told)
+        engine.log.say("labelled", dict(found))
+        return json_response(found)
 
     async def page(self, request: Request, parts: Mapping[str, str]) -> Response:
         """The page at `/`, its script and its style."""

@@ -11,8 +11,9 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,6 @@ Table = dict[str, list[Any]]
 
 SHORT = 0.008  # seconds: a batch that is known to take less is computed on the loop
 LONG = 0.020  # seconds that a batch may take, where it has more than one row
-HEAVY = 65_536  # bytes of one row: decoding it takes so long that others should not wait for it
 MEMORY = 0.9  # weight of the past in the measured time of a row
 
 
@@ -40,6 +40,7 @@ class Job:
     gone: Callable[[], bool]  # whether the client has left
     done: asyncio.Future[Table]
     heavy: bool = False
+    seconds: float = 0.0  # that it took of its batch
 
     @property
     def settled(self) -> bool:
@@ -70,8 +71,10 @@ class Batcher:
         most: int = 64,
         queue: int = 512,
         retry: float = 1.0,
+        slow: ThreadPoolExecutor | None = None,
     ) -> None:
         self.model, self.pool, self.most, self.queue, self.retry = model, pool, most, queue, retry
+        self.slow = slow or pool
         self.waiting = 0  # rows
         self.running = 0  # batches
         self.per_row = 0.0  # seconds, measured
@@ -79,6 +82,7 @@ class Batcher:
         self._jobs: deque[Job] = deque()
         self._heavy: deque[Job] = deque()
         self._heavies = 0
+        self._besides = 0  # explanations, which compute between the batches
         self._scheduled = self._busy = False
         self._lock = threading.Lock()  # one forward at a time
 
@@ -87,9 +91,18 @@ class Batcher:
         """Whether nothing waits or runs."""
         return not (self.waiting or self.running)
 
+    @property
+    def wait(self) -> float:
+        """Seconds until what waits is computed, as far as one can know."""
+        return self.waiting * self.per_row
+
+    def busy(self, deadline: float) -> float | None:
+        """Seconds until what waits is computed, where that is too much; else None."""
+        return self.wait if self.waiting >= self.queue or self.wait > deadline else None
+
     def check(self, until: float, count: int = 1) -> None:
         """Raise `Refusal` where the queue is full or the answer would come too late."""
-        wait = self.waiting * self.per_row
+        wait = self.wait
         full = self.waiting + count > max(self.queue, count)
         if full or asyncio.get_running_loop().time() + wait > until:
             self.counts.refused += 1
@@ -118,7 +131,7 @@ class Batcher:
         if not jobs:
             return
         rows = sum(job.count for job in jobs)
-        if not self._heavies and 0 < self.per_row * rows < SHORT:
+        if not (self._heavies or self._besides) and 0 < self.per_row * rows < SHORT:
             self._deliver(jobs, self._work(jobs))
             self._again()
         else:
@@ -154,7 +167,7 @@ class Batcher:
     def _in_thread(self, jobs: list[Job], *, heavy: bool) -> None:
         self.running += 1
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(self.pool, self._work, jobs).add_done_callback(
+        loop.run_in_executor(self.slow if heavy else self.pool, self._work, jobs).add_done_callback(
             lambda done: self._finished(jobs, done.result(), heavy=heavy)
         )
 
@@ -190,10 +203,34 @@ class Batcher:
         self.counts.batches += 1
         self.counts.rows += rows
         self.counts.seconds += seconds
+        for job in jobs:
+            job.seconds = seconds * job.count / rows
         if not jobs[0].heavy:
             row = seconds / rows
             self.per_row = MEMORY * self.per_row + (1 - MEMORY) * row if self.per_row else row
         return found
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Inside the block something else computes too, so batches are computed in threads."""
+        self._besides += 1
+        try:
+            yield
+        finally:
+            self._besides -= 1
+
+    def forward_beside(self, inputs: Arrays, stop: threading.Event) -> Arrays:
+        """A large batch in pieces between the others: as long as each took, others go first. In a thread."""
+        found: list[Arrays] = []
+        for piece in pieces(inputs, self._room()):
+            if stop.is_set():
+                raise expired()
+            started = time.perf_counter()
+            with self._lock:
+                found.append(self.model.forward(piece))
+            if not self.idle:
+                stop.wait(time.perf_counter() - started)
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
     def _isolated(self, jobs: list[Job]) -> list[Table | Exception]:
         """A batch that fails is halved until only those requests fail that have to."""
@@ -245,6 +282,12 @@ class Batcher:
 def merged(parts: Sequence[Columns]) -> dict[str, list[Any]]:
     """The rows of several requests, one after the other."""
     return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+
+def pieces(inputs: Arrays, size: int) -> list[Arrays]:
+    """A batch in smaller ones."""
+    count = len(next(iter(inputs.values())))
+    return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, count, size)]
 
 
 def split(table: Mapping[str, list[Any]], counts: Sequence[int]) -> list[Table]:

@@ -26,7 +26,9 @@ class Caller:
         address = f"{asked.host}:{asked.port or 8001}"
         limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         if asked.secure:
-            self.channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=limits)
+            trusted = None if asked.ca is None else asked.ca.read_bytes()
+            credentials = grpc.ssl_channel_credentials(trusted)
+            self.channel = grpc.secure_channel(address, credentials, options=limits)
         else:
             self.channel = grpc.insecure_channel(address, options=limits)
         self._known: Any = None

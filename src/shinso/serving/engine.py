@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .batching import Job, Table, expired, told
+from .batching import Job, Table, expired, overloaded, told
+from .explaining import How, explanations
 from .logs import Log
 from .meters import Meters
-from .natural import LARGE, Form
 from .observers import Route, Router, Rows, Seen, Watchers
 from .options import Options
+from .pools import giving_way
 from .refusals import Fence, Refusal, Trouble, refusal_of
 from .registry import Registry, Served
+from .shares import Shares
+from .weighing import is_heavy
+
+REJECTING = 0.05  # share of its time that the server spends on refusing, at most
+REFUSED = 0.0002  # seconds that a refusal takes
+UNREAD = 0.00005  # seconds that the refusal of an unread request takes
+LONGEST_WAIT = 1.0  # seconds that a refusal is held back, at most
+BLAMELESS = frozenset({"client_gone", "deadline_expired", "no_finite_answer"})  # no mistake of the client
+MOST_EXPLAINED = 4  # requests for an explanation at once
+LOOKED = 0.1  # seconds between two looks whether a client has left
 
 
 @dataclass(eq=False)
@@ -28,10 +40,18 @@ class Asked:
     until: float  # on the loop's clock
     headers: Mapping[str, str]
     gone: Callable[[], bool]
+    client: str = ""  # whose share it counts in
     coverage: float | None = None
     route: Route | None = None
     served: Served | None = None
     rows: Rows | None = None
+    began: float = 0.0  # when its own time was last counted, by time.perf_counter
+    spent: float = 0.0  # seconds that it cost the server, without waiting
+
+    @property
+    def cost(self) -> float:
+        """Seconds of the server's time, until now."""
+        return self.spent + (time.perf_counter() - self.began if self.began else 0.0)
 
 
 class Engine:
@@ -44,12 +64,38 @@ class Engine:
             registry, router, watchers, log, options,
         )  # fmt: skip
         self.meters = Meters()
+        self.shares = Shares(options.share, options.rate, options.queue)
+        self._explaining = 0  # requests, that are computed or wait
+        self._explainer = asyncio.Semaphore(1)
+        self._apart = giving_way("explain")
         self.draining = False
+        self._rejecting = 0
+        self._next_refusal = 0.0  # on the loop's clock
 
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
         return self.registry.ready and not self.draining
+
+    def busy(self) -> float | None:
+        """Seconds to wait where every live model has more waiting than it can answer in time, else None."""
+        models = self.registry.models
+        if not models or self.draining:
+            return None
+        waits = [
+            versions.all[versions.live].batcher.busy(self.options.deadline) for versions in models.values()
+        ]
+        known = [wait for wait in waits if wait is not None]
+        return min(known) if len(known) == len(waits) else None
+
+    def rejected(self) -> float:
+        """Count a request that is refused unread; gives the seconds to hold the refusal back."""
+        self.meters.count("refused", "", "", "overloaded", 0.0)
+        now = asyncio.get_running_loop().time()
+        for versions in self.registry.models.values():
+            versions.all[versions.live].batcher.counts.refused += 1
+        self._next_refusal = min(max(self._next_refusal, now) + UNREAD / REJECTING, now + LONGEST_WAIT)
+        return self._next_refusal - now
 
     def choose(self, asked: Asked, name: str | None, version: str | None) -> Served:
         """Who answers a request; refused early where too much waits already."""
@@ -62,23 +108,63 @@ class Engine:
         """The answers to the rows of a request, as a table."""
         assert asked.served is not None
         asked.rows = rows
-        served = asked.served
-        loop = asyncio.get_running_loop()
+        served, loop = asked.served, asyncio.get_running_loop()
         done: asyncio.Future[Table] = loop.create_future()
         heavy = count > self.options.batch or is_heavy(rows, served.form)
-        served.batcher.submit(Job(rows, count, asked.coverage, asked.until, asked.gone, done, heavy))
+        job = Job(rows, count, asked.coverage, asked.until, asked.gone, done, heavy)
+        client = self.shares.take(asked.client, count, served.batcher.wait)
         timer = loop.call_at(asked.until, expire, done)
         try:
+            served.batcher.submit(job)
+            asked.spent += time.perf_counter() - asked.began
             return await done
         finally:
+            asked.began = time.perf_counter()
+            asked.spent += job.seconds
+            client.rows -= count
             timer.cancel()
 
-    async def explained(self, asked: Asked, rows: dict[str, list[Any]]) -> list[dict[str, Any]]:
-        """Why the rows are answered as they are, where the model can say."""
-        raise Refusal(
-            "not_explained", "An export gives no explanations.",
-            "Serve the run itself, or use `shinso explain RUN rows.csv`.", field="explain",
-        )  # fmt: skip
+    async def explained(self, asked: Asked, rows: dict[str, list[Any]], how: How) -> list[dict[str, Any]]:
+        """Why the rows are answered as they are. One request at a time, beside the batches of the others."""
+        assert asked.served is not None
+        batcher, model = asked.served.batcher, asked.served.model
+        if self._explaining >= MOST_EXPLAINED:
+            raise overloaded(self._explaining, 1.0)
+        self._explaining += 1
+        stop, loop = threading.Event(), asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(asked.until), self._explainer:
+                work = loop.run_in_executor(
+                    self._apart,
+                    explanations,
+                    model,
+                    rows,
+                    how,
+                    lambda inputs: batcher.forward_beside(inputs, stop),
+                )
+                work.add_done_callback(
+                    lambda done: done.cancelled() or done.exception()
+                )  # though nobody waits
+                with batcher.beside():
+                    while not (await asyncio.wait([work], timeout=LOOKED))[0]:
+                        if asked.gone():
+                            raise Refusal("client_gone", "The client left before it was answered.")
+                return await work
+        except TimeoutError:
+            raise expired() from None
+        finally:
+            stop.set()
+            self._explaining -= 1
+
+    async def held(self, client: str, trouble: Trouble, seconds: float) -> None:
+        """Answer a mistake later the more it cost, and refusals so that refusing takes little of the time."""
+        now = asyncio.get_running_loop().time()
+        if trouble.code in ("overloaded", "too_many"):
+            self._rejecting += 1
+            await asyncio.sleep(min(LONGEST_WAIT, self._rejecting * REFUSED / REJECTING))
+            self._rejecting -= 1
+        elif trouble.status < 500 and trouble.code not in BLAMELESS:
+            await asyncio.sleep(self.shares.blame(client, seconds, now))
 
     def settled(self, asked: Asked, table: Table | None, trouble: Trouble | None) -> None:
         """Count, log and show a request that was answered or refused."""
@@ -153,6 +239,12 @@ class Engine:
         return now + wanted / 1000
 
 
+def seen(done: asyncio.Future[Any]) -> None:
+    """Look at what became of work that perhaps nobody waits for any more, so that it is not said again."""
+    if not done.cancelled():
+        done.exception()
+
+
 def coverage_of(text: str | None) -> float | None:
     """A coverage that a client asks for."""
     if text is None:
@@ -167,13 +259,6 @@ def coverage_of(text: str | None) -> float | None:
             field="coverage",
         )  # fmt: skip
     return coverage
-
-
-def is_heavy(rows: Mapping[str, Any], form: Form) -> bool:
-    """Whether a value of the rows is a large file."""
-    return any(
-        len(value) > LARGE for name in form.files for value in rows[name] if isinstance(value, str | bytes)
-    )
 
 
 def expire(done: asyncio.Future[Table]) -> None:

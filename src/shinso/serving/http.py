@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 JSON = "application/json"
-SLOW = 30.0  # seconds that a body may take to arrive
+MOST_VALUES = 250_000  # of a body in JSON: they are read on the server's loop, in some 50 ms
+SLICE = 1 << 16
+BYTE = 2e-9  # seconds that receiving a byte takes
 
 
 @dataclass(eq=False)
@@ -29,6 +32,9 @@ class Request:
     id: str = ""
     arrived: float = 0.0  # by time.perf_counter
     fully_read: bool = False
+    received: int = 0  # bytes of the body
+    client: str = ""  # who sent it: a key, or an address
+    read: float = 0.0  # when its body had come, by time.perf_counter
 
     @property
     def method(self) -> str:
@@ -62,40 +68,40 @@ class Request:
         """Without its parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    async def body(self, most: int) -> bytes:
-        """The whole body; refused before it is read where it says that it is too large."""
+    async def body(self, most: int, patience: float) -> bytes:
+        """The whole body; refused where it is too large (before it is read, if it says so) or too slow."""
         length = self.headers.get("content-length")
-        if length is not None and (not length.isdigit() or int(length) > most):
+        if length is not None and not (length.isascii() and length.isdigit() and int(length) <= most):
             raise too_large(most)
-        message = await self.receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            self.fully_read = True
-            first = message.get("body", b"")
-            if len(first) > most:
-                raise too_large(most)
-            return bytes(first)
         try:
-            async with asyncio.timeout(SLOW):
-                return await self._rest(message, most)
+            async with asyncio.timeout(patience):
+                return await self._whole(most)
         except TimeoutError:
             raise Refusal(
-                "deadline_expired", f"The body did not arrive within {SLOW:g} seconds.", "Send it faster."
+                "deadline_expired", f"The body did not arrive within {patience:g} seconds.", "Send it faster."
             ) from None
+        finally:
+            self.read = time.perf_counter()
 
-    async def _rest(self, message: Message, most: int) -> bytes:
-        parts, size = [], 0
+    @property
+    def cost(self) -> float:
+        """Seconds of the server's time since it was complete, and for receiving it."""
+        return time.perf_counter() - max(self.arrived, self.read) + self.received * BYTE
+
+    async def _whole(self, most: int) -> bytes:
+        whole = bytearray()
         while True:
+            message = await self.receive()
             if message["type"] != "http.request":
                 raise Refusal("client_gone", "The client left before its request was complete.")
             part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            if size > most:
+            self.received += len(part)
+            if self.received > most:
                 raise too_large(most)
             if not message.get("more_body"):
                 self.fully_read = True
-                return b"".join(parts)
-            message = await self.receive()
+                return bytes(whole + part) if whole else bytes(part)
+            whole += part
 
     def gone(self) -> bool:
         """Whether the client has left, once its body is read: asks without waiting."""
@@ -151,13 +157,28 @@ def refused(trouble: Trouble, *, flat: bool = False) -> Response:
 
 
 def read_json(body: bytes) -> Any:
-    """JSON, or a refusal. NaN and infinities are none; nesting is bounded by the parser."""
+    """JSON, or a refusal. NaN and infinities are none; nesting is bounded by the parser, values here."""
+    if len(body) > MOST_VALUES and values_in(body) > MOST_VALUES:
+        raise Refusal(
+            "too_large", f"The body holds more than {MOST_VALUES:,} values, which take too long to read.",
+            "Send fewer rows in a request, or tensors in binary form.",
+        )  # fmt: skip
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(
             "bad_json", f"The body is no JSON: {error}.", 'Send an object, as in {"age": 39}.'
         ) from None
+
+
+def values_in(body: bytes) -> int:
+    """About how many values JSON holds, counted by its commas no further than needed."""
+    found = 0
+    for at in range(0, len(body), SLICE):
+        found += body.count(b",", at, at + SLICE)
+        if found > MOST_VALUES:
+            break
+    return found
 
 
 def too_large(most: int) -> Refusal:

@@ -78,14 +78,26 @@ class Keys:
         if self.admin:
             if self.holder(request.headers) not in self.admin:
                 raise Refusal("forbidden", "Only the admin's key may do this.", "Send the key of 'admin'.")
-            return
-        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        direct = not ({"forwarded", "x-forwarded-for", "origin"} & request.headers.keys())
-        if not (is_loopback(request.peer) and host in NAMES and direct):
+        elif not is_own(request):
             raise Refusal(
                 "forbidden", "Models are exchanged from the server's own machine only.",
                 f"Set {ADMIN_VARIABLE}, and send it as `Authorization: Bearer KEY`.",
             )  # fmt: skip
+
+    def check_writer(self, request: Request) -> None:
+        """Raise `Refusal` unless the request may tell labels: by a key, or from this machine."""
+        if not self.digests and not is_own(request):
+            raise Refusal(
+                "forbidden", "Without keys, labels are taken from the server's own machine only.",
+                f"Start the server with --keys or {VARIABLE}, and send one.",
+            )  # fmt: skip
+
+
+def is_own(request: Request) -> bool:
+    """Whether a program of this machine sent it, not a page in its browser and not a proxy."""
+    host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+    direct = not ({"forwarded", "x-forwarded-for", "origin"} & request.headers.keys())
+    return is_loopback(request.peer) and host in NAMES and direct
 
 
 def digest(key: str) -> bytes:

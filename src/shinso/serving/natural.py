@@ -17,7 +17,6 @@ from .refusals import Refusal, missing_field, unknown_field
 FILES = frozenset({"image", "mask", "audio"})  # kinds whose raw value is a file
 MOST_ROWS = 10_000  # of one request
 MOST_PARTS = 100_000
-LARGE = 65_536  # bytes of a value that make its row a heavy one
 
 
 class Form:
@@ -124,6 +123,23 @@ def json_rows(sent: Any, form: Form) -> Sequence[Any]:
     if len(sent) == 1 and isinstance(rows, list) and ("rows" not in form.known or rows_of_objects(rows)):
         return rows
     return [sent]
+
+
+def label_columns(sent: Any) -> dict[str, list[Any]]:
+    """The columns of {"rows": [{"id": ..., "income": ...}]}: ids, and what was true of them."""
+    rows = sent.get("rows") if isinstance(sent, dict) else None
+    if not isinstance(rows, list) or not 0 < len(rows) <= MOST_ROWS or not rows_of_objects(rows):
+        raise Refusal(
+            "no_rows", f"Labels are 1 to {MOST_ROWS:,} objects under 'rows'.",
+            'Send {"rows": [{"id": "...", "column": "what was true"}]}.', field="rows",
+        )  # fmt: skip
+    names = rows[0].keys()
+    if "id" not in names or any(row.keys() != names for row in rows):
+        raise Refusal(
+            "bad_request", "Every row of labels has an id and the same columns.",
+            'Send {"rows": [{"id": "...", "column": "what was true"}]}.', field="rows",
+        )  # fmt: skip
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def rows_of_objects(rows: Sequence[Any]) -> bool:

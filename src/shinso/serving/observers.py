@@ -36,6 +36,13 @@ class Observer(Protocol):
         """The server ends: write what is left."""
 
 
+class Labeller(Protocol):
+    """Takes what was true of rows that were served, told later."""
+
+    def label(self, told: Mapping[str, Sequence[Any]]) -> Mapping[str, int]:
+        """Store a table of ids (column `id`) and predicted columns; raises `ShinsoError`. In any thread."""
+
+
 @dataclass(frozen=True)
 class Route:
     """Who answers a request, and who answers it too without being heard (shadow)."""

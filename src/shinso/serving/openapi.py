@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .explaining import GRADIENTS, HIDING
 from .natural import Form, Output
 from .refusals import CODES
 from .registry import Served
@@ -35,6 +36,19 @@ FLAT_ERROR: Document = {
         "field": {"type": ["string", "null"]},
     },
 }
+EXPLANATION: Document = {
+    "type": "object",
+    "required": ["method", "column", "unit", "answer", "value", "hidden", "parts"],
+    "properties": {
+        "method": {"type": "string"},
+        "column": {"type": "string"},
+        "unit": {"type": "string"},
+        "answer": {"type": "string"},
+        "value": {"type": "number"},
+        "hidden": {"type": "number"},
+        "parts": {"type": "array", "items": {"type": "object", "required": ["column", "name", "value"]}},
+    },
+}
 TENSOR_TYPES = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16",
                 "FP32", "FP64", "BYTES"]  # fmt: skip
 
@@ -46,6 +60,7 @@ def document(models: Sequence[Served], version: str, *, keyed: bool) -> Document
         "/v2/health/ready": {"get": _ready()},
         "/v2": {"get": _get("What the server is.", {"type": "object", "required": ["name", "version"]})},
         "/models": {"get": _get("What is served.", {"type": "object", "required": ["models"]})},
+        "/labels": {"post": _labels()},
         "/metrics": {"get": _get("Metrics for Prometheus.", {"type": "string"}, "text/plain")},
     }
     for position, served in enumerate(models):
@@ -108,14 +123,32 @@ def _predict(served: Served) -> Document:
                 "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}}  # fmt: skip
     deadline = {"name": "X-Deadline-Ms", "in": "header", "required": False,
                 "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 86_400_000}}  # fmt: skip
+    explain = {"name": "explain", "in": "query", "required": False,
+               "description": "Say what the answers rest on, by this method (1: shap); up to 8 rows.",
+               "schema": {"type": "string", "enum": ["0", "1", *HIDING, *GRADIENTS]}}  # fmt: skip
+    column = {"name": "explain_column", "in": "query", "required": False,
+              "schema": {"type": "string", "enum": [o.name for o in served.form.outputs]}}  # fmt: skip
     return {
         "summary": f"Answer rows with {served.name}.",
-        "parameters": [coverage, deadline],
+        "parameters": [coverage, explain, column, deadline],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"anyOf": [row, rows]}}},
         },
         "responses": {"200": _response("The answers.", answer_schema(served.form)), **_refusals(ERROR)},
+    }
+
+
+def _labels() -> Document:
+    row = {"type": "object", "required": ["id"], "minProperties": 2, "properties": {"id": {"type": "string"}}}
+    rows = {"type": "object", "required": ["rows"], "additionalProperties": False,
+            "properties": {"rows": {"type": "array", "items": row, "minItems": 1}}}  # fmt: skip
+    counts = {"labels": {"type": "integer"}, "unknown": {"type": "integer"}}
+    told = {"type": "object", "required": list(counts), "properties": counts}
+    return {
+        "summary": "Tell what was true of rows that were served, by the ids of their answers.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": rows}}},
+        "responses": {"200": _response("Stored.", told), **_refusals(ERROR)},
     }
 
 
@@ -140,6 +173,7 @@ def answer_schema(form: Form) -> Document:
             "model": {"type": "string"},
             "version": {"type": "string"},
             "answers": {"type": "array", "items": answer},
+            "explanations": {"type": "array", "items": EXPLANATION},
         },
     }
 

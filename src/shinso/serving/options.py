@@ -25,6 +25,9 @@ class Options:
     queue: int = 512  # most rows that wait for one model
     max_body: float = 16.0  # MiB
     connections: int = 1000
+    share: float = 0.5  # of the queue, and of the connections, that one client may have
+    rate: float = 0.0  # requests a second of one client; 0: as many as it likes
+    patience: float = 30.0  # seconds for the head of a request, and for its body, to arrive
     cors: tuple[str, ...] = ()
     folder: Path | None = None  # from which versions may be loaded over the network
     drain: float = 1.0  # seconds between "not ready" and the end of listening
@@ -36,6 +39,8 @@ class Options:
             ("deadline", self.deadline, 0.001, 86_400), ("batch", self.batch, 1, 4096),
             ("queue", self.queue, 1, 1_000_000), ("max-body", self.max_body, 0.001, 4096),
             ("connections", self.connections, 1, 100_000), ("drain", self.drain, 0, 600),
+            ("share", self.share, 0.001, 1), ("rate", self.rate, 0, 1e6),
+            ("patience", self.patience, 0.01, 3600),
         ):  # fmt: skip
             if not low <= value <= high:
                 raise SettingError(f"--{name} lies between {low:g} and {high:g}; received {value:g}.")

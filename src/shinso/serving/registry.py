@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from ..calibration import COVERAGE
+from ..columns import Column
 from ..errors import SettingError, ShinsoError, did_you_mean
 from .batching import Batcher
 from .natural import Form
+from .pools import giving_way
 from .refusals import Fence, Refusal, sentences
 from .servable import Servable
 
@@ -68,6 +70,7 @@ class Registry:
         self.expected: tuple[tuple[str, Path], ...] = ()  # what has to be there before the server is ready
         self.loaded = False
         self._loading = asyncio.Lock()
+        self._slow = giving_way("heavy")  # for rows with large files
 
     @property
     def ready(self) -> bool:
@@ -112,7 +115,12 @@ class Registry:
                     "model_refused", f"{path} cannot answer made-up rows: {fence.error}.", "Make it again."
                 ) from fence.error
             served = Served(
-                name, model, Batcher(model, self.pool, most=self.most, queue=self.queue), path, keys, covers
+                name,
+                model,
+                Batcher(model, self.pool, most=self.most, queue=self.queue, slow=self._slow),
+                path,
+                keys,
+                covers,
             )
             self._add(served, live=live)
             return served
@@ -180,7 +188,16 @@ def warm_up(model: Servable, most: int) -> tuple[str, ...]:
 def made_up(model: Servable, rows: int) -> dict[str, list[Any]]:
     """Rows that the columns' own example generators make."""
     rng = np.random.default_rng(0)
-    return {c.name: list(c.examples(rng, rows)) for c in model.schema.given}
+    return {c.name: examples_of(c, rng, rows) for c in model.schema.given}
+
+
+def examples_of(column: Column, rng: np.random.Generator, rows: int) -> list[Any]:
+    """Made-up values of one column; readings of as many variables, and of the usual length."""
+    if column.kind != "series":
+        return list(column.examples(rng, rows))
+    facts = column.to_dict()
+    shape = (rows, max(1, int(facts["length"])), int(facts["variables"]))
+    return list(rng.normal(facts["mean"], facts["std"], shape))
 
 
 def can_cover(model: Servable) -> bool:

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import numpy as np
@@ -21,6 +22,7 @@ from .messages import METHODS, SERVICE, messages
 from .options import Options
 from .refusals import Fence, Refusal, Trouble
 from .registry import Served
+from .shares import named
 from .tensors import TYPES, Tensor, bad_tensor, checked, from_bytes, output_tensors, to_bytes, to_columns
 from .v2 import EXTENSIONS, known_outputs, metadata
 
@@ -66,14 +68,24 @@ class Rpc:
         """A method behind the keys, whose refusals become gRPC statuses."""
 
         async def call(request: Any, context: Any) -> Any:
+            started, client = time.perf_counter(), self.client_of(context)
             with Fence() as fence:
                 if name not in ("ServerLive", "ServerReady"):
                     self.keys.check(headers_of(context))
+                    self.engine.shares.admit(client, asyncio.get_running_loop().time())
                 return await method(request, context)
             assert fence.error is not None
-            await abort(context, self.engine.refusal("grpc", fence.error, None))
+            trouble = self.engine.refusal("grpc", fence.error, None)
+            await self.engine.held(client, trouble, time.perf_counter() - started)
+            await abort(context, trouble)
 
         return call
+
+    def client_of(self, context: Any) -> str:
+        """Whose share a call counts in."""
+        holder = self.keys.holder(headers_of(context)) if self.keys.digests else None
+        address = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
+        return named(holder, address)
 
     async def live(self, request: Any, context: Any) -> Any:
         """Whether the server runs."""
@@ -109,7 +121,9 @@ class Rpc:
             self.engine.options.deadline, remaining if remaining is not None else math.inf
         )
         name = request.id or f"{self._start}-{next(self._count):x}"
-        asked = Asked("grpc", name, started, until, headers_of(context), context.cancelled)
+        client = self.client_of(context)
+        asked = Asked("grpc", name, started, until, headers_of(context), context.cancelled, client)
+        asked.began = started
         table, trouble, response = None, None, None
         with Fence() as fence:
             served = self.engine.choose(asked, request.model_name or None, request.model_version or None)
@@ -121,6 +135,7 @@ class Rpc:
             response = self.answered(request.id, asked, [every[name] for name in wanted])
         if fence.error is not None:
             trouble = self.engine.refusal(asked.id, fence.error, asked.served)
+            await self.engine.held(client, trouble, asked.cost)
         self.engine.settled(asked, table, trouble)
         if trouble is not None:
             await abort(context, trouble)

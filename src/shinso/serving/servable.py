@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from ..calibration import Calibration
 from ..schema import Schema
 
 Columns = Mapping[str, Sequence[Any]]  # a list of raw values for each column
@@ -23,6 +24,10 @@ class Servable(Protocol):
     @property
     def schema(self) -> Schema:
         """The typed columns."""
+
+    @property
+    def calibration(self) -> Mapping[str, Calibration]:
+        """By predicted column: what turns outputs into probabilities, sets and intervals."""
 
     @property
     def manifest(self) -> Mapping[str, Any]:

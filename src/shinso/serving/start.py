@@ -20,10 +20,11 @@ import uvicorn
 from ..errors import SettingError
 from .admin import Admin
 from .app import App
+from .connections import protocol
 from .engine import Engine
 from .keys import Keys
 from .logs import Log, Passing
-from .observers import Follower, Observer, Router, Straight, Watchers
+from .observers import Follower, Labeller, Observer, Router, Straight, Watchers
 from .opening import named_path, open_model
 from .options import Options
 from .refusals import Refusal
@@ -31,7 +32,6 @@ from .registry import Registry
 from .servable import Servable
 
 FOLLOW = 0.5  # seconds between two looks at what was promoted
-THREADS = 2  # one for batches, one for rows with large files
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Plugged:
 
     observers: tuple[Observer, ...] = ()
     router: Router | None = None
+    labeller: Labeller | None = None
 
 
 class Server(uvicorn.Server):
@@ -92,7 +93,7 @@ def assembled(
     def open_one(path: Path) -> Servable:
         return open_model(path, allow=allow, threads=threads)
 
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="compute")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
     registry = Registry(open_one, pool, most=options.batch, queue=options.queue)
     registry.expected = tuple(named)
     watchers = Watchers(plugged.observers)
@@ -101,7 +102,7 @@ def assembled(
         (options.folder,) if options.folder is not None else tuple(p.absolute().parent for _, p in named)
     )
     keys = Keys.read(options.keys, os.environ)
-    return App(engine, keys, Admin(engine, keys, folders))
+    return App(engine, keys, Admin(engine, keys, folders), plugged.labeller)
 
 
 def listen(options: Options) -> socket.socket:
@@ -177,8 +178,8 @@ def configured(app: App, options: Options) -> Server:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
     config = uvicorn.Config(
-        app, loop="none", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, date_header=False, proxy_headers=False, backlog=2048,
+        app, loop="none", http=protocol(options, app.engine), ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, date_header=False, proxy_headers=False, backlog=2048,
         timeout_keep_alive=75, timeout_graceful_shutdown=round(options.deadline + 1),
         ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
     )  # fmt: skip

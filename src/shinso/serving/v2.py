@@ -9,7 +9,7 @@ import orjson
 
 from ..version import VERSION
 from .engine import Asked, Engine, coverage_of
-from .http import Request, Response, json_response, read_json, refused
+from .http import BYTE, Request, Response, json_response, read_json, refused
 from .refusals import Fence, Refusal
 from .registry import Served
 from .tensors import (
@@ -78,10 +78,11 @@ class V2:
         """Tensors in, tensors out."""
         engine, headers = self.engine, request.headers
         until = engine.until(headers.get("x-deadline-ms"))
-        asked = Asked("infer", request.id, request.arrived, until, headers, request.gone)
+        asked = Asked("infer", request.id, request.arrived, until, headers, request.gone, request.client)
         table, trouble, response = None, None, Response()
         with Fence() as fence:
-            body = await request.body(engine.options.bytes)
+            body = await request.body(engine.options.bytes, engine.options.patience)
+            asked.began, asked.spent = request.read, request.received * BYTE
             served = engine.choose(asked, parts["name"], parts.get("version"))
             described, binary = split_body(body, headers.get(LENGTH))
             tensors = input_tensors(described, binary)
@@ -93,6 +94,7 @@ class V2:
             response = answered(served, described.get("id", ""), wanted, table)
         if fence.error is not None:
             trouble = engine.refusal(request.id, fence.error, asked.served)
+            await engine.held(request.client, trouble, asked.cost if asked.began else request.cost)
             response = refused(trouble, flat=True)
         engine.settled(asked, table, trouble)
         return response

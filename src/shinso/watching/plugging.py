@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from ..console import Console
 from ..errors import SettingError
-from ..serving.observers import Observer, Router
+from ..serving.observers import Labeller, Observer, Router
 from ..serving.opening import named_path
 from .deployment import NAME, inside, read_deployment
 from .log import LogOptions, RequestLog
@@ -36,6 +39,21 @@ class Watching:
     models: tuple[str, ...]
     observers: tuple[Observer, ...]
     router: Router | None
+    labeller: Labeller | None = None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What comes to `POST /labels`, through the code of the verb `label`."""
+
+    log: RequestLog
+
+    def label(self, told: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+        """Store labels; rows that were answered just now are written first, so that their ids are known."""
+        self.log.flush()
+        labelling = import_module(".labelling", __package__)  # slow to import
+        found = labelling.label(self.log.place, dict(told), id="id", console=Console(quiet=True))
+        return {"labels": found["labels"], "unknown": found["unknown"]}
 
 
 def watching(models: Sequence[str], wanted: Wanted) -> Watching:
@@ -52,7 +70,10 @@ def watching(models: Sequence[str], wanted: Wanted) -> Watching:
         router = DeploymentRouter(folder, named_path(models[0])[0])
     elif wanted.split is not None or wanted.shadow:
         router = split_router(_names(models), wanted.split, shadow=wanted.shadow)
-    return Watching(tuple(models), _observers(models, wanted), router)
+    log = _log(models, wanted)
+    if log is None:
+        return Watching(tuple(models), (), router)
+    return Watching(tuple(models), (log,), router, Labels(log))
 
 
 def _names(models: Sequence[str]) -> list[str]:
@@ -65,13 +86,13 @@ def _names(models: Sequence[str]) -> list[str]:
     return names
 
 
-def _observers(models: Sequence[str], wanted: Wanted) -> tuple[Observer, ...]:
+def _log(models: Sequence[str], wanted: Wanted) -> RequestLog | None:
     if wanted.log is None:
-        return ()
+        return None
     path = named_path(models[0])[1]
     watched = Watched(path)
     place = str(path / LOG) if wanted.log == ON else wanted.log
     private = ",".join(filter(None, (*(f"{name}=drop" for name in watched.private), wanted.private)))
     if not place.startswith(URLS):
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-    return (RequestLog(place, watched.schema, LogOptions(wanted.sample, private)),)
+    return RequestLog(place, watched.schema, LogOptions(wanted.sample, private))

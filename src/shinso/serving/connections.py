@@ -1,0 +1,193 @@
+"""Connections as uvicorn makes them, with an end to those that hold a place and say little.
+
+A request's head has to arrive within `patience` seconds and 64 KiB; no address may hold more than its share
+of the connections. (Bodies are timed where they are read, answers by the deadline, silence by keep-alive.)
+
+While the server has more to do than it can, requests are refused here, before anything is made of them, for
+a twentieth of what an answer costs; and they are refused a little later, for who is refused asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .options import Options
+from .refusals import CODES
+from .shares import named
+
+Facts = tuple[str, str, str]  # code, message, remedy
+MORE = "The server has more to do than it can."
+LATER = "Try again after the time that Retry-After gives, or send less at once."
+MOST_HEAD = 65_536  # bytes of a request's line and headers
+WORDS = {408: b"Request Timeout", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+         503: b"Service Unavailable"}  # fmt: skip
+
+
+class Places:
+    """How many connections each address has."""
+
+    def __init__(self, options: Options) -> None:
+        self.most = options.connections
+        self.each = self.most if options.share >= 1 else max(1, int(self.most * options.share))
+        self.taken: Counter[str] = Counter()
+
+    def take(self, address: str) -> str | None:
+        """The code of the refusal, None where there is a place."""
+        self.taken[address] += 1
+        if self.taken.total() > self.most:
+            return "overloaded"
+        return "too_many" if self.taken[address] > self.each else None
+
+    def leave(self, address: str) -> None:
+        """A connection ended."""
+        self.taken[address] -= 1
+        if self.taken[address] <= 0:
+            del self.taken[address]
+
+
+class Busy(Protocol):
+    """Says for how many seconds the server has more to do than it can, None where it has not."""
+
+    def busy(self) -> float | None:
+        """The seconds."""
+
+    def rejected(self) -> float:
+        """Count a request that is refused for it; gives the seconds to hold the refusal back."""
+
+
+class Connection(HttpToolsProtocol):
+    """One connection."""
+
+    places: Places
+    patience: float
+    engine: Busy
+    _refusing = 0.0  # seconds to ask to wait, while a request is read that is refused
+    _address = ""
+    _head: int | None = None  # bytes of the head so far, None behind it
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count it, and start to wait for its first request."""
+        super().connection_made(transport)
+        self._address = named(None, self.client[0] if self.client else "")
+        self._head = 0
+        code = self.places.take(self._address)
+        if code is not None:
+            self._refuse(code, "There are too many connections.", "Try again a little later.")
+            return
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it out."""
+        self._heard()
+        self.places.leave(self._address)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes; of a head no more than fit."""
+        if self._head is not None:
+            self._head += len(data)
+        super().data_received(data)
+        if self._head is not None and self._head > MOST_HEAD:
+            self._refuse("head_too_large", "The headers are larger than 64 KiB.", "Send less in them.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        if self._head is None:
+            self._head = 0
+        if self._clock is None:
+            self._wait()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._head = None
+        self._heard()
+        seconds = self.engine.busy()
+        asks = self.url.partition(b"?")[0].endswith((b"/predict", b"/infer"))
+        first = self.cycle is None or self.cycle.response_complete
+        sent = dict(self.headers)
+        if seconds is None or not (asks and first) or b"x-deadline-ms" in sent:
+            super().on_headers_complete()
+            return
+        self._refusing = max(0.1, seconds)
+        length = sent.get(b"content-length", b"none")
+        if not length.isdigit() or int(length) > MOST_HEAD or not self.parser.should_keep_alive():
+            self.engine.rejected()
+            self._refuse("overloaded", MORE, LATER)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        if not self._refusing:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The whole request is there; one that is refused waits a little."""
+        if not self._refusing:
+            super().on_message_complete()
+            return
+        self.flow.pause_reading()
+        self.loop.call_later(self.engine.rejected(), self._later, self._refusing, self.url[:3] == b"/v2")
+        self._refusing = 0.0
+
+    def _later(self, seconds: float, flat: bool) -> None:  # noqa: FBT001
+        """Refuse, and go on with the connection."""
+        if self.transport.is_closing():
+            return
+        self.transport.write(refusal(("overloaded", MORE, LATER), seconds, end=False, flat=flat))
+        self.flow.resume_reading()
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _wait(self) -> None:
+        self._clock = self.loop.call_later(self.patience, self._late)
+
+    def _heard(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _late(self) -> None:
+        self._clock = None
+        seconds = f"{self.patience:g} seconds"
+        self._refuse("deadline_expired", f"No request arrived within {seconds}.", "Send it faster.")
+
+    def _refuse(self, code: str, message: str, remedy: str) -> None:
+        """Say why, unless an answer is on its way, and end."""
+        self._heard()
+        self._head = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(refusal((code, message, remedy), self._refusing, end=True))
+        self.transport.close()
+
+
+def refusal(facts: Facts, seconds: float, *, end: bool, flat: bool = False) -> bytes:
+    """An answer that is written without more ado; `flat` as the inference protocol wants it."""
+    code, message, remedy = facts
+    more = {"code": code, "field": None, "message": message, "remedy": remedy}
+    body = orjson.dumps({"error": f"{message} {remedy}", **more} if flat else {"error": more})
+    status = CODES[code]
+    lines = [
+        b"HTTP/1.1 %d %s" % (status, WORDS[status]), b"content-type: application/json",
+        b"content-length: %d" % len(body), b"retry-after: %d" % max(1, round(seconds + 0.5)),
+        *([b"connection: close"] if end else []), b"", body,
+    ]  # fmt: skip
+    return b"\r\n".join(lines)
+
+
+def protocol(options: Options, engine: Busy) -> Callable[..., asyncio.Protocol]:
+    """The class of the connections of one server."""
+    settings: dict[str, Any] = {
+        "places": Places(options), "patience": options.patience, "engine": engine,
+    }  # fmt: skip
+    return type("Connection", (Connection,), settings)
