@@ -104,7 +104,6 @@ def this_machine(threads: int | None = None) -> Machine:
     if stored is not None:
         return stored
     found = probe(count)
-    give_back()  # what was measured with is no part of the training
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(found))
     return found
@@ -123,12 +122,13 @@ def probe(threads: int) -> Machine:
     """Measure this machine."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with using(threads):
-        bandwidth = _bandwidth(device)  # first: what it maps is gone before the matrices come
         matmul, errors = _products(device)
+        convolution = _convolutions(device, bf16="bf16" in matmul)
+        give_back()  # what was measured with is no part of the training
         return Machine(
             processor=_processor(), accelerator=_accelerator(), cores=cores(), threads=threads,
             memory=total_memory(), matmul=matmul, errors=errors,
-            convolution=_convolutions(device, bf16="bf16" in matmul), bandwidth=bandwidth,
+            convolution=convolution, bandwidth=_bandwidth(device),
         )  # fmt: skip
 
 

@@ -277,7 +277,10 @@ def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
     facts = replace(facts, effort=config.effort)
-    chosen = {**REST, **_recipe(schema, config)(facts), **named(config.model, schema, facts)}
+    recipe = _recipe(schema)
+    if recipe is texts and config.effort == "quick" and config.model.name is None:
+        recipe = bags
+    chosen = {**REST, **recipe(facts), **named(config.model, schema, facts)}
     chosen.update(tuning(config, schema, facts))
     chosen.setdefault("train.keep", "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last")
     if "train.epochs" in chosen:
@@ -291,15 +294,14 @@ def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     return config.override(open_settings)
 
 
-def _recipe(schema: Schema, config: RunConfig) -> Any:
+def _recipe(schema: Schema) -> Any:
     for column in schema.predict:
         if column.kind in BY_OUTPUT:
             return BY_OUTPUT[column.kind]
     kinds = {column.kind for column in schema.given}
     if "text" in kinds and any(column.scalar for column in schema.given):
         return mixed
-    found = next((recipe for kind, recipe in BY_INPUT.items() if kind in kinds), tables)
-    return bags if found is texts and config.effort == "quick" and config.model.name is None else found
+    return next((recipe for kind, recipe in BY_INPUT.items() if kind in kinds), tables)
 
 
 def _batch(rows: int, least: int, most: int) -> int:
