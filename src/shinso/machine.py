@@ -104,6 +104,7 @@ def this_machine(threads: int | None = None) -> Machine:
     if stored is not None:
         return stored
     found = probe(count)
+    give_back()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(found))
     return found
