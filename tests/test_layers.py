@@ -18,7 +18,7 @@ IDS = pytest.mark.parametrize("path", FILES, ids=NAMES)
 
 # From the bottom up. A module may import from lower layers and from its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "console", "files", "intervals", "ngrams", "memory", "later"),
+    ("version", "errors", "config", "console", "files", "intervals", "ngrams", "memory", "later", "logistic"),
     ("columns",),
     ("data", "schema", "forecasting", "calibration", "answers", "exported", "graphfile"),
     ("features", "layers", "augment"),  # torch starts here

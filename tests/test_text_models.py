@@ -17,10 +17,12 @@ from shinso.features import Features
 from shinso.heads import HeadOptions
 from shinso.heads.classify import Classify
 from shinso.heads.write import Write
+from shinso.models.bags import Bags
 from shinso.models.base import Encoder
 from shinso.models.ngrams import NgramNet, characters, counted, hashed, spelled
 from shinso.models.text import TextNet
 
+POOLED = pytest.mark.parametrize("reader", [NgramNet, TextNet, Bags])
 READERS = pytest.mark.parametrize("reader", [NgramNet, TextNet])
 OPTIONS = ModelConfig(width=64, dropout=0.1)
 WORDS = "red green blue one two three cat dog".split()
@@ -39,7 +41,7 @@ def sentences(rows: int, rng: np.random.Generator) -> list[str]:
     return [" ".join(rng.choice(WORDS, int(rng.integers(1, 6)))) for _ in range(rows)]
 
 
-@READERS
+@POOLED
 def test_padding_never_changes_what_is_read(reader: type[Encoder]) -> None:
     torch.manual_seed(0)
     for texts in (["red cat", "one two three blue dog", ""], JAPANESE[:3]):
@@ -53,7 +55,7 @@ def test_padding_never_changes_what_is_read(reader: type[Encoder]) -> None:
             torch.testing.assert_close(alone.pool()[0], narrow.pool()[row], atol=1e-5, rtol=1e-4)
 
 
-@READERS
+@POOLED
 def test_an_empty_text_gives_numbers(reader: type[Encoder]) -> None:
     column = learned(JAPANESE)
     features = reader(column, OPTIONS)(batch(column, ["", ""]))
@@ -83,7 +85,7 @@ def test_an_ngram_found_c_times_weighs_1_plus_log_c() -> None:
     assert bool((weights[1] == 0).all())
 
 
-@READERS
+@POOLED
 @pytest.mark.parametrize("japanese", [False, True])
 def test_a_word_decides(reader: type[Encoder], japanese: bool) -> None:
     rng = np.random.default_rng(0)

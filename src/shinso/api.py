@@ -64,7 +64,7 @@ def train(
         >>> run = shinso.train("houses.csv", predict="price", minutes=5)  # doctest: +SKIP
     """
     return Run(
-        work("verbs").train(
+        work("making").train(
             data, predict=names_in(predict), given=None if given is None else names_in(given),
             types=dict(types or {}),
             settings=_settings(effort, minutes, seed, protect, _model(model, weights, tune, settings)),
@@ -371,7 +371,7 @@ def find_rate(
     Returns:
         The rates and smoothed losses, the rate to set, and the one where the loss was least.
     """
-    found: dict[str, Any] = work("verbs").find_rate(
+    found: dict[str, Any] = work("making").find_rate(
         data, predict=names_in(predict), given=None if given is None else names_in(given),
         types=dict(types or {}), settings=_settings("balanced", None, seed, None, settings), steps=steps,
         quiet=quiet,

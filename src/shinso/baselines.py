@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .columns.base import Column, Values
 from .data.cheap import Unsuitable, boosting_features, linear_features
 from .later import Later
+from .logistic import Logistic
 from .metrics import evaluate_predictions, gain
 
 ensemble = Later("sklearn.ensemble")
@@ -114,7 +115,7 @@ def _grown(
     while True:
         row = _measured(name, learner, train.take(np.arange(size)), trial)
         spent = time.perf_counter() - start
-        larger = min(size * GROWTH, len(train.target))
+        larger = size * GROWTH if size * GROWTH * 2 < len(train.target) else len(train.target)
         if "skipped" in row or size == larger or spent + (spent - last) * larger / size > budget:
             break
         size, last = larger, spent
@@ -158,10 +159,8 @@ def logistic(train: Part, classes: int, seed: int) -> Fitted:
     """Logistic regression with the usual penalty."""
     _several(train)
     features = linear_features(train.inputs)
-    model = linear_model.LogisticRegression(max_iter=100, random_state=seed).fit(
-        features(train.inputs), train.target
-    )
-    return lambda part: _columns(model.predict_proba(features(part.inputs)), model.classes_, classes)
+    model = Logistic.fit(features(train.inputs), train.target, classes)
+    return lambda part: model.probabilities(features(part.inputs))
 
 
 def ridge(train: Part, classes: int, seed: int) -> Fitted:
@@ -183,15 +182,14 @@ def logistic_labels(train: Part, classes: int, seed: int) -> Fitted:
     given, wanted = features(train.inputs), train.target > 0.5
     share = wanted.mean(0)
     models = {
-        label: linear_model.LogisticRegression(max_iter=100, random_state=seed).fit(given, wanted[:, label])
-        for label in np.flatnonzero((share > 0) & (share < 1))
+        label: Logistic.fit(given, wanted[:, label], 2) for label in np.flatnonzero((share > 0) & (share < 1))
     }
 
     def predict(part: Part) -> Array:
         probabilities = np.tile(share, (len(part.target), 1))
         rows = features(part.inputs)
         for label, model in models.items():
-            probabilities[:, label] = model.predict_proba(rows)[:, 1]
+            probabilities[:, label] = model.probabilities(rows)[:, 1]
         return probabilities
 
     return predict

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtrik, betaincinv, expit, logit
+
+from .later import Later
+
+special = Later("scipy.special")
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
@@ -62,8 +65,8 @@ def proportion(successes: int, n: int) -> Estimate:
     if n == 0:
         return unknown("There is no row to count.")
     tail = (1 - LEVEL) / 2
-    low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
-    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
+    low = float(special.betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(special.betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return Estimate(successes / n, low, high, "exact")
 
 
@@ -146,7 +149,7 @@ def median(values_n: Floats) -> Estimate:
     if n == 0:
         return unknown("There is no row to count.")
     ordered = np.sort(values_n)
-    below = int(np.floor(bdtrik((1 - LEVEL) / 2, n, 0.5))) if n > 5 else -1
+    below = int(np.floor(special.bdtrik((1 - LEVEL) / 2, n, 0.5))) if n > 5 else -1
     value = float(np.median(ordered))
     if below < 0:
         return Estimate(value, reason=f"{n} rows are too few for an interval.")
@@ -194,4 +197,27 @@ def area_estimate(area: float, influence_n: Floats, rarest: int) -> Estimate:
         return Estimate(area, edge if area == 1.0 else 0.0, 1.0 if area == 1.0 else 1 - edge, "exact")
     error = math.sqrt(float(np.mean(influence_n**2)) / max(1, n - 1))
     width = 1.959963984540054 * error / (area * (1 - area))
-    return Estimate(area, float(expit(logit(area) - width)), float(expit(logit(area) + width)), "DeLong")
+    return Estimate(area, *_around(area, width), "DeLong")
+
+
+def _around(share: float, width: float) -> tuple[float, float]:
+    """`share` less and more by `width` on the logit scale."""
+    middle = math.log(share / (1 - share))
+    return 1 / (1 + math.exp(width - middle)), 1 / (1 + math.exp(-width - middle))
+
+
+def chi_squared(counts: NDArray[Any], *, corrected: bool = False) -> tuple[float, float]:
+    """(statistic, p-value) of the independence of rows and columns of a table of counts (Pearson, 1900).
+
+    `corrected` for continuity where the table is 2 x 2 (Yates, 1934). No row or column may be empty.
+
+    >>> round(chi_squared(np.array([[10, 20], [30, 20]]))[1], 4)
+    0.0209
+    """
+    counts = np.asarray(counts, np.float64)
+    expected = np.outer(counts.sum(1), counts.sum(0)) / counts.sum()
+    off, free = np.abs(counts - expected), (counts.shape[0] - 1) * (counts.shape[1] - 1)
+    if corrected and free == 1:
+        off = off - np.minimum(0.5, off)
+    statistic = float((off**2 / expected).sum())
+    return statistic, float(special.chdtrc(free, statistic))

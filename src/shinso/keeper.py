@@ -21,6 +21,7 @@ from .run import RunDirectory
 
 LEAST_MEASURED = 4  # steps that are timed before a time limit changes the plan
 SHARE_MEASURED = 0.02  # of the limit, likewise
+SOON_REPEATED = 5.0  # seconds of training that need no checkpoint at their end
 
 
 class RunKeeper:
@@ -87,8 +88,10 @@ class RunKeeper:
         """Write a checkpoint when one is due: training goes on as soon as the state is copied.
 
         A disk that is slower than the interval holds training back: no two checkpoints wait to be written.
+        The last one is left out where training again, to the same bits, takes no longer than a moment.
         """
-        if not now and time.monotonic() - self.saved < self.every:
+        again = progress.stopped or self.deadline is not None or self.seconds() >= SOON_REPEATED
+        if not (now and again) and time.monotonic() - self.saved < self.every:
             return
         start = time.monotonic()
         self._written()

@@ -7,6 +7,7 @@ to float64, so that a fast way of multiplying is chosen for what it was measured
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import platform
 import resource
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from .errors import ShinsoError
 from .files import cache_folder, read_json, write_json
+from .memory import give_back
 
 FORMAT = 1
 SMALL, SIZE, LARGE = 256, 1024, 2048  # of the matrices
@@ -102,6 +104,7 @@ def this_machine(threads: int | None = None) -> Machine:
     if stored is not None:
         return stored
     found = probe(count)
+    give_back()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(found))
     return found
@@ -121,10 +124,12 @@ def probe(threads: int) -> Machine:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with using(threads):
         matmul, errors = _products(device)
+        convolution = _convolutions(device, bf16="bf16" in matmul)
+        give_back()  # what was measured with is no part of the training
         return Machine(
             processor=_processor(), accelerator=_accelerator(), cores=cores(), threads=threads,
             memory=total_memory(), matmul=matmul, errors=errors,
-            convolution=_convolutions(device, bf16="bf16" in matmul), bandwidth=_bandwidth(device),
+            convolution=convolution, bandwidth=_bandwidth(device),
         )  # fmt: skip
 
 
@@ -166,8 +171,7 @@ def _rate(size: int, kind: torch.dtype, device: str) -> float:
 
 
 def _square(size: int, kind: torch.dtype, device: str) -> Tensor:
-    made = torch.randn(size, size, generator=torch.Generator().manual_seed(size))
-    return made.to(device, kind)
+    return torch.randn(size, size, generator=torch.Generator().manual_seed(size), dtype=kind).to(device)
 
 
 def _error(matrix: Tensor) -> float:
@@ -190,8 +194,14 @@ def _convolutions(device: str, *, bf16: bool) -> dict[str, float]:
 
 
 def _bandwidth(device: str) -> float:
-    source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
-    target = torch.zeros_like(source)
+    # Mapped where it can be, so that it goes back to the system and is no part of a training's memory.
+    source, target = (
+        torch.frombuffer(mmap.mmap(-1, COPIED), dtype=torch.uint8)
+        if device == "cpu"
+        else torch.zeros(COPIED, dtype=torch.uint8, device=device)
+        for _ in range(2)
+    )
+    source.fill_(1)
     return 2 * COPIED / _fastest(lambda: target.copy_(source), device, times=3)
 
 

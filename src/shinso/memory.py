@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # parameters of mallopt, from malloc.h
 LARGEST = 1 << 30  # bytes
@@ -18,8 +19,20 @@ def keep_freed_memory() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):  # another C library
-        return False
+    mallopt = _in_libc("mallopt")
     return bool(mallopt(MMAP_THRESHOLD, LARGEST)) and bool(mallopt(TRIM_THRESHOLD, LARGEST))
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system, where the C library can: after what is done once."""
+    if sys.platform.startswith("linux"):
+        _in_libc("malloc_trim")(0)
+
+
+def _in_libc(name: str) -> Callable[..., int]:
+    """A function of the GNU C library; with another, one that does nothing."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL("libc.so.6"), name)
+    except (OSError, AttributeError):
+        return lambda *_: 0
+    return found

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -75,7 +76,12 @@ def _letters(text: str) -> NDArray[np.uint32]:
 
 def _words(text: str) -> NDArray[np.uint32]:
     found = _WORD.findall(text[:MOST_LETTERS].lower())
-    return np.fromiter((zlib.crc32(word.encode("utf-8", "replace")) for word in found), np.uint32, len(found))
+    return np.fromiter(map(_code, found), np.uint32, len(found))
+
+
+@lru_cache(50_000)
+def _code(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "replace"))
 
 
 def _hashed(sequences: Sequence[NDArray[np.uint32]], orders: int) -> sp.csr_matrix:

@@ -79,6 +79,18 @@ def texts(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def bags(facts: Facts) -> Settings:
+    """Texts where little time may be spent: three bags of n-grams, a few large steps."""
+    large = facts.rows >= 4_000
+    return {
+        **texts(facts),
+        "model.name": "bags",
+        "train.learning_rate": 3e-2 if large else 2e-2,
+        "train.batch_size": 256 if large else 64 if facts.rows >= 1_000 else 32,
+        "train.epochs": _epochs(facts.rows, 36_000, 3, 12),
+    }
+
+
 def mixed(facts: Facts) -> Settings:
     """Texts beside numbers and categories: few passes, for readers of texts learn small tables by heart."""
     chosen = texts(facts)
@@ -265,7 +277,10 @@ def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
 def resolve(config: RunConfig, schema: Schema, facts: Facts) -> RunConfig:
     """`config` with every open setting of the model and the training decided."""
     facts = replace(facts, effort=config.effort)
-    chosen = {**REST, **_recipe(schema)(facts), **named(config.model, schema, facts)}
+    recipe = _recipe(schema)
+    if recipe is texts and config.effort == "quick" and config.model.name is None:
+        recipe = bags
+    chosen = {**REST, **recipe(facts), **named(config.model, schema, facts)}
     chosen.update(tuning(config, schema, facts))
     chosen.setdefault("train.keep", "best" if facts.validation >= ENOUGH_TO_CHOOSE else "last")
     if "train.epochs" in chosen:

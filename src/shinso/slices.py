@@ -24,7 +24,7 @@ from .errors import DataError
 from .evaluation import calibrated, labels_of
 from .later import Later
 
-stats = Later("scipy.stats")
+special = Later("scipy.special")
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -209,7 +209,7 @@ def _compared(
     floor = loss.var() / np.minimum(m, rest)
     spread = np.maximum(squares[chosen] / m - inside**2, floor) / m
     spread = spread + np.maximum((np.square(loss).sum() - squares[chosen]) / rest - outside**2, floor) / rest
-    p = stats.norm.sf((inside - outside) / np.sqrt(np.maximum(spread, 1e-300)))
+    p = special.ndtr((outside - inside) / np.sqrt(np.maximum(spread, 1e-300)))
     return [
         (name(int(i)), int(counts[i]), float(mean), float(one))
         for i, mean, one in zip(chosen, inside, p, strict=True)

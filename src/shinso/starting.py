@@ -36,7 +36,9 @@ def start(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     sync_folder(path.parent)
-    return RunDirectory(path, allow=(config.model.name or "",))
+    run = RunDirectory(path, allow=(config.model.name or "",))
+    run.schema = prepared.schema  # equal to the one that was written, and known already
+    return run
 
 
 def described(

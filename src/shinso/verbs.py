@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from . import training
 from .answers import answers, calibrated, covering, require_columns
 from .config import RunConfig
 from .console import Console
@@ -30,8 +29,6 @@ from .machine import this_machine
 from .metrics import coverage as coverage_of
 from .mitigation import shift
 from .plan import applied, make_plan
-from .preparing import Question
-from .rates import LEAST_STEPS
 from .reports import write_report
 from .run import RunDirectory
 from .slices import Measured, measured_rows
@@ -41,40 +38,11 @@ from .writing import check_suffix, write_table
 BATCH = 1024
 
 
-def train(
-    data: Source, *, predict: tuple[str, ...], given: tuple[str, ...] | None, types: Mapping[str, str],
-    settings: Mapping[str, Any], window: tuple[int | None, int | None], out: str | Path | None,
-    resume: str | Path | None, allow: tuple[str, ...], quiet: bool,
-) -> Path:  # fmt: skip
-    """See `api.train`; gives the path of the run."""
-    console = Console(quiet=quiet)
-    if resume is not None:
-        return training.resume(Path(resume), data, console, allow).path
-    if data is None:
-        raise SettingError("Say what to train on: shinso train DATA --predict COLUMN.")
-    config = RunConfig().override(dict(settings))
-    question = Question(predict, given, types, *window)
-    return training.train(data, question, config, None if out is None else Path(out), console).path
-
-
 def machine(threads: int | None) -> dict[str, Any]:
     """See `api.machine`."""
     config = RunConfig().override({"train.threads": threads})
     found = this_machine(threads)
     return {**asdict(found), "plan": make_plan(config.train, found).to_dict()}
-
-
-def find_rate(
-    data: Source, *, predict: tuple[str, ...], given: tuple[str, ...] | None, types: Mapping[str, str],
-    settings: Mapping[str, Any], steps: int, quiet: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """See `api.find_rate`."""
-    if steps < LEAST_STEPS:
-        raise SettingError(f"A range test takes at least {LEAST_STEPS} steps; received {steps}.")
-    console = Console(quiet=quiet)
-    config = RunConfig().override(dict(settings))
-    question = Question(predict, given, types, None, None)
-    return training.find_rate(data, question, config, steps, console).to_dict()
 
 
 def predict(

@@ -32,7 +32,7 @@ LONGEST_TOKEN = 16  # characters
 LONGEST_PIECE = 128  # likewise, of published tokenizers: beyond so many for each token a text is not read
 MOST_TOKENS = 1 << 20  # of a vocabulary or a text: beyond that a stored column is damaged
 SAMPLE = 20_000_000  # characters that a vocabulary is learned from
-MEASURED = 10_000  # texts whose length is measured
+MEASURED = 1_000  # texts, those with the most characters, whose tokens are counted
 SHOWN = 280  # characters
 
 _KANA = r"\p{Hiragana}\p{Katakana}ー"
@@ -144,7 +144,7 @@ class Text(Column):
         return replace(self, characters=characters, merges=merges)._measured(texts)
 
     def _measured(self, texts: list[str]) -> Self:
-        some = object_array(texts[:: max(1, len(texts) // MEASURED)])
+        some = object_array(sorted(texts, key=len)[-MEASURED:])
         return replace(self, longest=max((len(ids) for ids in self.encode_many(some)), default=0))
 
     def _sample(self, values: Values) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ..intervals import chi_squared
 from ..later import Later
 from .clean import ID_NAME, ID_VALUE
 from .notes import plural
@@ -250,8 +251,8 @@ def _depends(subject: Subject, missing: NDArray[np.bool_]) -> tuple[float, float
         table_C2 = table_C2[table_C2.sum(1) > 0]
         if len(table_C2) < 2 or not table_C2.sum(0).all():
             return None
-        test = stats.chi2_contingency(table_C2, correction=False)
-        return float(test.pvalue), float(np.sqrt(test.statistic / table_C2.sum()))
+        statistic, p = chi_squared(table_C2)
+        return p, float(np.sqrt(statistic / table_C2.sum()))
     if subject.kinds[subject.target] != "number":
         return None
     target = subject.numbers(subject.target)

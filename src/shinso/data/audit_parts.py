@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..intervals import area_estimate, area_under_roc
+from ..intervals import area_estimate, area_under_roc, chi_squared
 from ..later import Later
 from .audit_columns import number_bins
 from .cheap import SCALARS, Inputs, Unsuitable, boosting_features, linear_features, straight
@@ -273,7 +273,7 @@ def _shifted(subject: Subject, name: str) -> tuple[float, float] | None:
     table = np.stack(counts)[:, np.sum(counts, axis=0) > 0]
     if table.shape[1] < 2:
         return None
-    return float(stats.chi2_contingency(table).pvalue), psi(folded, subject)
+    return chi_squared(table, corrected=True)[1], psi(folded, subject)
 
 
 def _folded(codes: Codes, subject: Subject) -> Codes:

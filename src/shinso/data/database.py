@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import duckdb
 import pyarrow as pa
 
 from ..config import DataConfig
 from ..errors import DataError, MissingExtraError, did_you_mean
 from ..files import file_digest
+from ..later import Later
 from .columnar import Remarks, from_arrow, from_lists
 from .dialect import check_names
 from .entries import Entries, make_key
 from .loaded import Loaded, Span
 from .spool import Facts, spool
+
+duckdb = Later("duckdb")
 
 SUFFIXES = (".duckdb", ".ddb", ".db", ".sqlite", ".sqlite3", ".db3")
 SERVERS = ("postgres://", "postgresql://")
@@ -80,9 +82,7 @@ def _read_duckdb(path: Path, options: DataConfig, entries: Entries) -> Loaded:
         return _fetch(connection, query, path.name, fingerprint, entries)
 
 
-def _fetch(
-    connection: duckdb.DuckDBPyConnection, query: str, name: str, fingerprint: str, entries: Entries
-) -> Loaded:
+def _fetch(connection: Any, query: str, name: str, fingerprint: str, entries: Entries) -> Loaded:
     """The rows of a query, on disk where they are many."""
     found = connection.sql(query)
     if found is None:

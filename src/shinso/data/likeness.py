@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
 from ..columns import Values
 from ..columns.base import is_missing
 from ..columns.image import Image
 from ..errors import DataError
+from ..later import Later
+
+fft = Later("scipy.fft")
 
 Pairs = NDArray[np.int64]  # (m, 2): places of two values, the smaller first
 Words = NDArray[np.uint64]
@@ -165,7 +167,7 @@ def perceptual_keys(grey_nHW: NDArray[np.uint8]) -> Words:
     keys = np.zeros((len(grey_nHW), 4), np.uint64)
     for start in range(0, len(grey_nHW), PIECE):
         part = grey_nHW[start : start + PIECE].astype(np.float32)
-        low = dctn(part, axes=(1, 2), norm="ortho")[:, :LOW, :LOW].reshape(len(part), -1)
+        low = fft.dctn(part, axes=(1, 2), norm="ortho")[:, :LOW, :LOW].reshape(len(part), -1)
         bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
         keys[start : start + PIECE] = np.packbits(bits, axis=1).view(np.uint16).reshape(-1, 4)
     return keys

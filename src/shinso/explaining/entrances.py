@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import SettingError
 from ..models import Encoder, Scalars
+from ..models.bags import Bags
 from ..models.ngrams import NgramNet
 from ..network import Batch, Network
 
@@ -58,6 +59,8 @@ def of_text(name: str, encoder: Encoder) -> list[Entrance]:
     if isinstance(encoder, NgramNet):
         tokens = Entrance((name,), encoder.embedding_dropout, before=True, tokens=True)
         return [tokens, Entrance((name,), encoder.bag)]
+    if isinstance(encoder, Bags):
+        return [Entrance((name,), table) for table in (encoder.words, encoder.letters)]
     tables = [m for m in encoder.modules() if isinstance(m, nn.Embedding) and m.padding_idx is not None]
     tables = tables or [m for m in encoder.modules() if isinstance(m, nn.Embedding)][:1]
     if not tables:

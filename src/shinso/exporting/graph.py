@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..calibration import SMALLEST, Calibration
 from ..errors import MissingExtraError, RunError, SettingError, ShinsoError
+from ..models.bags import Bags
 from ..models.ngrams import NgramNet
 from ..models.spelling import Spelling
 from ..models.spiking import SpikingSeries
@@ -109,7 +110,7 @@ def settled(network: Network, *, narrow: bool = False) -> Network:
     for module in copied.modules():
         if isinstance(module, NgramNet | Spelling):
             module.settle()
-        if isinstance(module, NgramNet):
+        if isinstance(module, NgramNet | Bags):
             module.narrow = narrow
     return copied
 

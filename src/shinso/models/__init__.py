@@ -14,6 +14,7 @@ from ..config import ModelConfig
 from ..errors import DataError, SettingError, did_you_mean
 from . import bert, gpt, images, mlp, peephole, recurrent, spiking, t5, transformer
 from .audio import AudioNet
+from .bags import Bags
 from .base import Encoder, Known
 from .hub import HubEncoder, from_hub
 from .hubtext import HubText
@@ -29,6 +30,7 @@ from .window import Window
 MODELS: dict[str, tuple[str, type[Encoder]]] = {
     "residual": ("image", ResidualNet),
     "ngrams": ("text", NgramNet),
+    "bags": ("text", Bags),
     "text": ("text", TextNet),
     "series": ("series", SeriesNet),
     "window": ("series", Window),

@@ -81,25 +81,13 @@ class NgramNet(Encoder):
         keys = self.keys(spelled(ids_BN, self.table_VL), self.orders, seed=1)
         keys += self.keys(ids_BN, self.token_orders, seed=0)
         keys_BM, weights_BM = counted(torch.cat(keys, 1))
-        return self.summed(keys_BM, weights_BM) + self.bag_bias
+        return weighted_sum(self.bag, keys_BM, weights_BM) + self.bag_bias
 
     def keys(self, codes_BM: Tensor, orders: Sequence[int], seed: int) -> list[Tensor]:
         """See `hashed`."""
         if self.narrow:
             return hashed_bytewise(codes_BM, orders, seed)
         return hashed(codes_BM, orders, BUCKETS, seed)
-
-    def summed(self, keys_BM: Tensor, weights_BM: Tensor) -> Tensor:
-        """(B, BAG): the weighted sum of the embeddings of keys."""
-        if not torch.compiler.is_exporting():
-            bag: Tensor = self.bag(keys_BM, per_sample_weights=weights_BM)
-            return bag
-        room = -keys_BM.shape[1] % PIECES  # in pieces, for what is looked up is many times what is summed
-        keys_PBM = F.pad(keys_BM, (0, room)).unflatten(1, (PIECES, -1)).unbind(1)
-        weights_PBM = F.pad(weights_BM, (0, room)).unflatten(1, (PIECES, -1)).unbind(1)
-        pairs = zip(keys_PBM, weights_PBM, strict=True)
-        sums = [(w.unsqueeze(1) @ F.embedding(k, self.bag.weight)).squeeze(1) for k, w in pairs]
-        return torch.stack(sums).sum(0)
 
     def read(self, ids_BN: Tensor) -> Tensor:
         """(B, K, W): what each reader makes of the tokens; in training, of a stretch of a long text."""
@@ -207,3 +195,16 @@ def counted(keys_BM: Tensor) -> tuple[Tensor, Tensor]:
     weight_BM = (1 + count_BM.log()) * (keys_BM > 0)
     norm_B1 = (weight_BM.square() / count_BM).sum(1, keepdim=True).clamp(min=math.ulp(1.0)).sqrt()
     return keys_BM, weight_BM / count_BM / norm_B1
+
+
+def weighted_sum(bag: nn.EmbeddingBag, keys_BM: Tensor, weights_BM: Tensor) -> Tensor:
+    """(B, D): the weighted sum of the embeddings of keys."""
+    if not torch.compiler.is_exporting():
+        summed: Tensor = bag(keys_BM, per_sample_weights=weights_BM)
+        return summed
+    room = -keys_BM.shape[1] % PIECES  # in pieces, for what is looked up is many times what is summed
+    keys_PBM = F.pad(keys_BM, (0, room)).unflatten(1, (PIECES, -1)).unbind(1)
+    weights_PBM = F.pad(weights_BM, (0, room)).unflatten(1, (PIECES, -1)).unbind(1)
+    pairs = zip(keys_PBM, weights_PBM, strict=True)
+    sums = [(w.unsqueeze(1) @ F.embedding(k, bag.weight)).squeeze(1) for k, w in pairs]
+    return torch.stack(sums).sum(0)

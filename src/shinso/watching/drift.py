@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, hypergeom, kstwo, mannwhitneyu
+
+from ..later import Later
+
+stats = Later("scipy.stats")
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -63,7 +66,7 @@ def _kolmogorov(live_n: Floats, reference_m: Floats) -> tuple[float, float]:
     apart -= np.searchsorted(reference, both, side="right") / len(reference)
     distance = float(np.abs(apart).max())
     rows = max(1, round(len(live) * len(reference) / (len(live) + len(reference))))
-    return distance, float(np.clip(kstwo.sf(distance, rows), 0.0, 1.0))
+    return distance, float(np.clip(stats.kstwo.sf(distance, rows), 0.0, 1.0))
 
 
 def psi_of_numbers(live_n: Floats, reference_m: Floats) -> float:
@@ -102,8 +105,8 @@ def of_classes(live_C: Counts, reference_C: Counts, names: Sequence[str]) -> Fou
 def fisher(live_C: Counts, n: int, reference_C: Counts, m: int) -> Floats:
     """(C,): two-sided p of Fisher's exact test, class by class: twice the smaller tail."""
     both_C = live_C + reference_C
-    low = hypergeom.cdf(live_C, n + m, both_C, n)
-    high = hypergeom.sf(live_C - 1, n + m, both_C, n)
+    low = stats.hypergeom.cdf(live_C, n + m, both_C, n)
+    high = stats.hypergeom.sf(live_C - 1, n + m, both_C, n)
     found: Floats = np.minimum(1.0, 2 * np.minimum(low, high))
     return found
 
@@ -122,7 +125,7 @@ def _chi_square(live_C: Counts, reference_C: Counts) -> float:
     n, m = live.sum(), reference.sum()
     statistic = ((live - both * n / (n + m)) ** 2 / (both * n / (n + m))).sum()
     statistic += ((reference - both * m / (n + m)) ** 2 / (both * m / (n + m))).sum()
-    return float(chi2.sf(statistic, len(both) - 1))
+    return float(stats.chi2.sf(statistic, len(both) - 1))
 
 
 def of_shares(live: int, n: int, reference: int, m: int) -> Found:
@@ -203,7 +206,7 @@ def worse(live_n: Floats, reference_m: Floats) -> Found:
     """Whether errors grew: the one-sided test of Mann and Whitney (1947)."""
     if not len(live_n) or not len(reference_m):
         return Found(1.0, 0.0)
-    p = float(mannwhitneyu(live_n, reference_m, alternative="greater", method="asymptotic").pvalue)
+    p = float(stats.mannwhitneyu(live_n, reference_m, alternative="greater", method="asymptotic").pvalue)
     distance, _ = _kolmogorov(live_n, reference_m)
     return Found(p if np.isfinite(p) else 1.0, distance, what="larger errors")
 
@@ -212,7 +215,7 @@ def fewer_right(right: int, n: int, reference: int, m: int) -> Found:
     """Whether fewer answers are right: Fisher's exact test, one-sided."""
     if not n or not m:
         return Found(1.0, 0.0)
-    p = float(hypergeom.cdf(right, n + m, right + reference, n))
+    p = float(stats.hypergeom.cdf(right, n + m, right + reference, n))
     fewer = max(0.0, reference / m - right / n)
     return Found(p, fewer, what="fewer right answers" if fewer else "")
 
