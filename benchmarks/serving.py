@@ -97,9 +97,10 @@ def overload(command: list[str], request: bytes, seconds: float, deadline: float
         after = asyncio.run(loaded(request, 4, 3.0)).told()
         again = asyncio.run(loaded(request, round(rate), seconds / 3, rate)).told()
         rss = {"before": before, "after a storm": during, "after another": memory(process)}
+        used = [round(b - a, 1) for a, b in zip(used, spent, strict=True)]
         return {"calm": calm, "storm": storm, "after": after, "again": again, "rss_mb": rss,
                 "goodput": round(storm["rps"] / calm["rps"], 3), "deadline_ms": 1000 * deadline,
-                "seconds, own and system": [round(b - a, 1) for a, b in zip(used, spent, strict=True)]}  # fmt: skip
+                "seconds, own and system": used}  # fmt: skip
 
 
 def exchanges(command: list[str], export: Path, request: bytes, count: int) -> Facts:
