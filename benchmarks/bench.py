@@ -91,7 +91,8 @@ def summary(one: Measurement, answers: Answers) -> dict[str, Any]:
     }
     return {
         "row": one.row, "title": one.title, "metrics": [asdict(m) for m in one.metrics],
-        "peers": [p.name for p in one.peers], "sides": sides, "ratios": ratios,
+        "peers": [p.name for p in one.peers], "beside": [p.name for p in one.peers if p.beside],
+        "sides": sides, "ratios": ratios,
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """How often the monitor is wrong: false alarms over 20 quiet days, and days until real drift is found.
 
-    python benchmarks/drift.py --data FOLDER [--repeats 200] [--only elec2,images,telco,sequences]
+    python benchmarks/drift.py --data FOLDER [--repeats 200] [--only elec2,bike,images,texts,telco,sequences]
 
 A repeat draws reference and days anew from rows of one time; then a day is changed. Everything is that which
 `shinso monitor` runs, but for the database. Writes one line of JSON a measurement.
@@ -22,11 +22,13 @@ from shinso.columns.base import object_array
 from shinso.columns.category import Category
 from shinso.columns.image import Image
 from shinso.columns.number import Number
+from shinso.columns.text import Text
 from shinso.intervals import proportion
 from shinso.schema import Schema
 from shinso.watching import daily, sequences
 from shinso.watching.condensing import Privacy, condensed
 from shinso.watching.daily import Day
+from shinso.watching.days import Dated, spread_over_days
 from shinso.watching.drift import holm
 from shinso.watching.monitor import DAYS, LEAST_EFFECT, LEVEL
 from shinso.watching.reference import reference
@@ -40,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--only", default="elec2,telco,images,sequences")
+    parser.add_argument("--only", default="elec2,bike,telco,images,texts,sequences")
     asked = parser.parse_args()
     for name in asked.only.split(","):
         for found in MEASURED[name](asked.data, asked.repeats):
@@ -109,20 +111,77 @@ def elec2(folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
     names, rows = table_of(folder / "elec2" / "elec.csv", ("class",))
     before = rows[120 * 48 : 363 * 48]
     yield from quiet_table(names, before, set(names), size=48, repeats=repeats, data="elec2")
-    order = np.random.default_rng(1).permutation(len(before)).tolist()
-    trained = [before[i] for i in order[: len(before) - DAYS * 48]]
+    yield from quiet_in_order(names, before, 48, repeats, "elec2")
+    trained = rows[120 * 48 : 343 * 48]
     columns = fitted(names, trained, set(names))
-    known = reference({c: object_array([r[i] for r in trained]) for i, c in enumerate(columns)})
+    known = dated_reference(columns, trained, [48] * 223)
     for what, chosen in (
         ("the three columns that stood still", columns[3:]),
         ("price and demand", columns[1:3]),
     ):
         alarms = watched(chosen, known, [kept_rows(columns, day_of(rows, d)) for d in range(343, 363)])
-        yield {"what": "alarms on 20 days in their order before the change", "data": f"elec2, {what}",
-               "days": sum(alarms)}  # fmt: skip
+        yield {
+            "what": "alarms on the 20 days before the change",
+            "data": f"elec2, {what}",
+            "days": sum(alarms),
+        }
         alarms = watched(chosen, known, [kept_rows(columns, day_of(rows, d)) for d in range(363, 383)])
         yield {"what": "days from the change to the alarm", "data": f"elec2, {what}",
                "days": alarms.index(True) + 1 if any(alarms) else None}  # fmt: skip
+
+
+def dated_reference(columns: tuple[Column, ...], rows: list[list[str]], sizes: list[int]) -> dict[str, Any]:
+    """The reference of training rows that stand in order of time, so many a day."""
+    values = {c: object_array([row[i] or None for row in rows]) for i, c in enumerate(columns)}
+    known = reference(values)
+    day_n = np.repeat(np.arange(len(sizes)), sizes)
+    for name, facts in spread_over_days(Dated(values, day_n), known, PRIVATE).items():
+        known[name]["days"] = facts
+    return known
+
+
+def quiet_in_order(
+    names: list[str], rows: list[list[str]], size: int, repeats: int, data: str
+) -> Iterator[dict[str, Any]]:
+    """20 whole days held back, their rows in order of time; with and without what the others say of days."""
+    rng, days = np.random.default_rng(5), [rows[i : i + size] for i in range(0, len(rows) - size + 1, size)]
+    wrong, naive, most = 0, 0, min(repeats, 100)
+    for _ in range(most):
+        held = np.sort(rng.choice(len(days), DAYS, replace=False)).tolist()
+        train = [day for i, day in enumerate(days) if i not in held]
+        trained = [row for day in train for row in day]
+        columns = fitted(names, trained, set(names))
+        known = dated_reference(columns, trained, [size] * len(train))
+        live = [kept_rows(columns, days[i]) for i in held]
+        wrong += any(watched(columns, known, live))
+        for facts in known.values():
+            facts.pop("days", None)
+        naive += any(watched(columns, known, live))
+    yield said("false alarm in 20 held-back days in their order", data, wrong, most, rows_a_day=size)
+    yield said("the same where rows are taken to be independent", data, naive, most, rows_a_day=size)
+
+
+def bike(folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
+    """Hired bicycles and weather by the hour, over two years; then a day with a column in another unit."""
+    path = folder / "bike_sharing" / "Bike Sharing Dataset.csv"
+    names, rows = table_of(path, ("", "instant", "dteday", "yr", "season", "mnth"))
+    with path.open(newline="", encoding="utf-8") as file:
+        dates = [row[2] for row in list(csv.reader(file))[1:]]
+    whole = [day for day in dict.fromkeys(dates) if dates.count(day) == 24]
+    kept = [row for row, date in zip(rows, dates, strict=True) if date in set(whole)]
+    yield from quiet_in_order(names, kept, 24, repeats, "bike_sharing")
+    train, last = kept[: -DAYS * 24], kept[-24:]
+    columns = fitted(names, train, set(names))
+    known = dated_reference(columns, train, [24] * (len(train) // 24))
+    for name, factor in (("hum", 0.01), ("cnt", 10.0), ("temp", 41.0), ("windspeed", 67.0)):
+        at = names.index(name)
+        changed = [[*row[:at], str(float(row[at]) * factor), *row[at + 1 :]] for row in last]
+        found = watched(columns, known, [kept_rows(columns, changed)])[0]
+        yield {
+            "what": "a column in another unit, found on the day",
+            "data": f"bike_sharing {name}",
+            "found": found,
+        }
 
 
 def day_of(rows: list[list[str]], day: int) -> list[list[str]]:
@@ -180,6 +239,35 @@ def images(folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
         yield said("20% darker, found on the day", "fashion_mnist", found, repeats, rows_a_day=size)
 
 
+def texts(folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
+    """Film reviews: quiet days, then a day of Japanese news, and one of e-mail."""
+    streams = [
+        ("sst2/train.csv", "sentence"), ("livedoor_news.csv", "title"), ("aeslc.csv", "body"),
+    ]  # fmt: skip
+    column, kept, rng = Text(name="text"), [], np.random.default_rng(6)
+    for place, name in streams:
+        with (folder / place).open(newline="", encoding="utf-8") as file:
+            found = [row[name] for row in csv.DictReader(file)]
+        chosen = [found[i] for i in rng.permutation(len(found))[: 8000 if not kept else 1000].tolist()]
+        kept.append([condensed(column, text) for text in chosen])
+    own, *others = kept
+    for size in (50, 200):
+        alarms, told = 0, [0] * len(others)
+        for _ in range(repeats):
+            order = rng.permutation(len(own)).tolist()
+            known = {
+                "text": {"kind": "text", "rows": 500, "missing": 0, "values": [own[i] for i in order[:500]]}
+            }
+            days = [[{"text": own[i]} for i in order[500 + d * size :][:size]] for d in range(DAYS)]
+            days += [[{"text": other[i]} for i in rng.permutation(len(other))[:size]] for other in others]
+            result = watched((column,), known, days)
+            alarms += any(result[:DAYS])
+            told = [count + found for count, found in zip(told, result[DAYS:], strict=True)]
+        yield said("false alarm in 20 quiet days", "sst2", alarms, repeats, rows_a_day=size)
+        for what, count in zip(("Japanese news", "e-mail"), told, strict=True):
+            yield said(f"{what} instead, found on the day", "sst2", count, repeats, rows_a_day=size)
+
+
 def sequences_hold(folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
     """Confidence sequences, looked at after every row."""
     rng = np.random.default_rng(4)
@@ -214,7 +302,8 @@ def sequences_hold(folder: Path, repeats: int) -> Iterator[dict[str, Any]]:
 
 
 MEASURED: dict[str, Callable[[Path, int], Iterator[dict[str, Any]]]] = {
-    "elec2": elec2, "telco": telco, "images": images, "sequences": sequences_hold,
+    "elec2": elec2, "bike": bike, "telco": telco, "images": images, "texts": texts,
+    "sequences": sequences_hold,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Planted faults, one after another: does the audit or the doctor name them, and is all quiet without them?
 
-    python benchmarks/faults.py --data DIR [--seed N] [NAME ...]
+    python benchmarks/faults.py --data DIR [--seed N] [--log FILE.jsonl] [--minutes N] [NAME ...]
 
 DIR holds the unpacked data sets (adult, bike_sharing, california_housing, ETTh1, fashion_mnist, sst2,
 titanic). A fault is found where a check that is meant for it gives a warning. Prints a line a case and the
-sums; exit status 1 below 22 of 24, or where a healthy case has a severe finding.
+sums; exit status 1 below 22 of 24, or where a healthy case has a severe finding. With --log each case is a
+line of FILE, and those that stand there with the same seed are not run again: with --minutes no case is begun
+after that time (exit status 3), so that the whole can be run in parts. A case that breaks is a fault missed,
+or a false finding.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from sklearn.datasets import load_digits
 
 import shinso
 from shinso.data.table import Table
+from shinso.errors import ShinsoError
 from shinso.run import RunDirectory
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -61,15 +66,6 @@ class Case:
     name: str
     checks: tuple[str, ...]
     look: Callable[[Place], list[Mapping[str, Any]]]  # findings
-
-
-@dataclass
-class Sums:
-    """What came of it."""
-
-    found: int = 0
-    tried: int = 0
-    false: list[str] = field(default_factory=list)
 
 
 # ---------------------------------------------------------------- data
@@ -457,44 +453,74 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    sums = Sums()
-    for case in FAULTS:
-        if not options.names or any(name in case.name for name in options.names):
-            run(options, sums, case.name, lambda place, case=case: fault(case, place, sums))  # type: ignore[misc]
-    for name, look in HEALTHY.items():
-        if not options.names or any(n in f"healthy {name}" for n in options.names):
-            run(options, sums, f"healthy {name}", lambda place, look=look: quiet(look, place, sums))  # type: ignore[misc]
-    print(f"{sums.found} of {sums.tried} faults are named; severe on healthy cases: {sums.false or 'none'}")
-    return int(bool(sums.false) or sums.found < ASKED * sums.tried)
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--minutes", type=float)
+    options, started = parser.parse_args(), time.perf_counter()
+    known = logged(options.log, options.seed)
+    looks = {case.name: partial(fault, case) for case in FAULTS}
+    looks |= {f"healthy {name}": partial(quiet, look) for name, look in HEALTHY.items()}
+    for name, look in looks.items():
+        if name in known or (options.names and not any(part in name for part in options.names)):
+            continue
+        if options.minutes is not None and time.perf_counter() - started > 60 * options.minutes:
+            return 3
+        known[name] = run(options, name, look)
+    return summed_up([known[name] for name in looks if name in known])
 
 
-def run(options: Any, sums: Sums, name: str, look: Callable[[Place], str]) -> None:
+def logged(log: Path | None, seed: int) -> dict[str, dict[str, Any]]:
+    """The cases that were run with this seed, by name."""
+    lines = log.read_text("utf-8").splitlines() if log is not None and log.exists() else []
+    return {entry["case"]: entry for entry in map(json.loads, lines) if entry["seed"] == seed}
+
+
+def run(options: Any, name: str, look: Callable[[Place], tuple[bool, str]]) -> dict[str, Any]:
+    """One case in a folder of its own; prints it, and adds it to the log."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        said = look(Place(options.data, Path(folder), options.seed))
-    print(f"{said}  {name}  {time.perf_counter() - started:.0f} s", flush=True)
+        try:
+            good, said = look(Place(options.data, Path(folder), options.seed))
+        except (ShinsoError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            good, said = False, f"{type(error).__name__}: {error}"
+    seconds = round(time.perf_counter() - started)
+    entry = {"seed": options.seed, "case": name, "good": good, "said": said, "seconds": seconds}
+    marks = ("FALSE ", "quiet ") if name.startswith("healthy") else ("MISSED", "found ")
+    print(f"{marks[good]} {name}: {said}  {seconds} s", flush=True)
+    if options.log is not None:
+        with options.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    return entry
 
 
-def fault(case: Case, place: Place, sums: Sums) -> str:
+def fault(case: Case, place: Place) -> tuple[bool, str]:
+    """Whether the fault is named, and by which words; else what was said in their place."""
     findings = case.look(place)
     hit = named(case, findings)
-    sums.tried, sums.found = sums.tried + 1, sums.found + bool(hit)
-    heard = hit or [one for one in findings if one["level"] in ("severe", "warning")]
-    return f"{'found ' if hit else 'MISSED'} {words(heard)}"
+    return bool(hit), words(hit or [one for one in findings if one["level"] in ("severe", "warning")])
+
+
+def quiet(look: Callable[[Place], list[Mapping[str, Any]]], place: Place) -> tuple[bool, str]:
+    """Whether nothing severe is said of a healthy case; what is said (with mere warnings)."""
+    findings = look(place)
+    severe = [one for one in findings if one["level"] == "severe"]
+    return not severe, words(severe or [one for one in findings if one["level"] == "warning"])
 
 
 def words(findings: Sequence[Mapping[str, Any]]) -> str:
     """The first of some findings."""
-    return "; ".join(one["check"] + ": " + one["said"][:90] for one in findings[:3])
+    return "; ".join(f"{one['check']} ({one['level']}): {one['said'][:90]}" for one in findings[:3])
 
 
-def quiet(look: Callable[[Place], list[Mapping[str, Any]]], place: Place, sums: Sums) -> str:
-    severe = [one for one in look(place) if one["level"] == "severe"]
-    sums.false += [f"{one['check']}: {one['said'][:80]}" for one in severe]
-    return (
-        f"{'FALSE ' if severe else 'quiet '} {'; '.join(o['check'] + ': ' + o['said'][:90] for o in severe)}"
-    )
+def summed_up(entries: Sequence[Mapping[str, Any]]) -> int:
+    """Print the sums; gives the exit status."""
+    healthy = [one for one in entries if one["case"].startswith("healthy")]
+    faults = [one for one in entries if not one["case"].startswith("healthy")]
+    found, false = sum(one["good"] for one in faults), [one["case"] for one in healthy if not one["good"]]
+    missed = [one["case"] for one in faults if not one["good"]]
+    print(f"{found} of {len(faults)} faults are named; missed: {', '.join(missed) or 'none'}")
+    calm = len(healthy) - len(false)
+    print(f"{calm} of {len(healthy)} healthy cases are quiet; {', '.join(false) or 'all'}")
+    return int(bool(false) or found < ASKED * len(faults))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def shown(side: Mapping[str, Any] | None, metric: Metric) -> str:
         return side.get("failed") or _unreached(side, metric)
     text = number(found["median"], metric.unit)
     if len(found["values"]) > 1:
-        text += f" ({number(found['low'])} to {number(found['high'])})"
+        low, high = (number(found[end], metric.unit) for end in ("low", "high"))
+        unit = " " + text.split()[-1]
+        text += f" ({low.removesuffix(unit)} to {high.removesuffix(unit)})"
     return text
 
 
@@ -61,10 +63,11 @@ def times(found: Mapping[str, Any] | None) -> str:
 
 
 def asked(metric: Metric) -> str:
-    """The ratio that was asked, and the moonshot."""
+    """The ratio that was asked, and the moonshot; the share of the roof."""
     if metric.must is None:
         return ""
-    return f"{metric.must:.3g} ({metric.moonshot:.3g})" if metric.moonshot else f"{metric.must:.3g}"
+    share = f", {metric.roof:.0%} of the roof" if metric.roof else ""
+    return f"{metric.must:.3g}{f' ({metric.moonshot:.3g})' if metric.moonshot else ''}{share}"
 
 
 def rows(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -78,10 +81,14 @@ def rows(entry: Mapping[str, Any]) -> Iterator[str]:
             if box is None or (metric.name not in box["answered"] and not box.get("failed")):
                 continue
             own = shown(entry["sides"]["shinso"], metric)
-            judged = verdict(metric, None if found is None else Ratio(**found))
+            share = entry.get("share_of_roof", {}).get(metric.name)
+            own += f", {share:.0%} of the roof" if share else ""
+            compared = peer not in entry.get("beside", ())
+            judged = verdict(metric, None if found is None else Ratio(**found), share) if compared else ""
             yield " | ".join(
                 ["", entry["row"], f"{entry['title']}: {metric.name.replace('_', ' ')}", own, peer,
-                 shown(box, metric), times(found), shown(knob, metric), times(with_knob), asked(metric),
+                 shown(box, metric), times(found), shown(knob, metric), times(with_knob),
+                 asked(metric) if compared else "",
                  judged, ""]
             ).strip()  # fmt: skip
 

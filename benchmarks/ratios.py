@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 GATE = 0.7  # a ratio below this share of the committed one fails
@@ -24,6 +24,7 @@ class Metric:
     must: float | None = None  # ratio
     moonshot: float | None = None
     total: str = ""
+    roof: float | None = None  # share of the machine's measured roof that is asked of ours
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,19 @@ def ratio(
     return Ratio(other / own if metric.better == "less" else own / other, bound)
 
 
-def verdict(metric: Metric, found: Ratio | None) -> str:
-    """Against what was asked: moonshot, met, missed; not settled where a lower bound is too low to tell."""
+def verdict(metric: Metric, found: Ratio | None, share: float | None = None) -> str:
+    """Against what was asked: moonshot, met, missed; not settled where a lower bound is too low to tell.
+
+    `share` is what ours is of the machine's roof.
+
+    >>> verdict(Metric("mlp", must=3, roof=0.45), Ratio(3.2), 0.37)
+    'met; **37% of the roof missed**'
+    """
     if metric.must is None:
         return ""
+    if metric.roof and share is not None:
+        told = verdict(replace(metric, roof=None), found)
+        return f"{told}; {f'{share:.0%}' if share >= metric.roof else f'**{share:.0%} of the roof missed**'}"
     if found is None:
         return "not measured"
     if metric.moonshot is not None and found.value >= metric.moonshot:

@@ -30,6 +30,7 @@ class Side:
     limit: float = 120.0  # seconds
     repeat: int = 3
     knob: bool = False  # whether it is run once more with our precision
+    beside: bool = False  # a peer that nothing is asked against
 
     def with_knob(self) -> Side:
         """The same with bf16 and channels_last, as far as the peer offers them."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from shinso.augment import AUGMENTS, augment, flip, mirrored, rotate, shift, widened
+from shinso.augment import AUGMENTS, augment, erase, flip, mirrored, rotate, shift, widened
 from shinso.errors import SettingError
 
 SHAPES = [(1, 1, 1, 1), (3, 2, 5, 3), (4, 8, 8, 1), (2, 31, 17, 3)]
@@ -98,3 +98,16 @@ def test_widened_mirrors_as_the_indices_say(width: int, x: int) -> None:
     )
     expected = images.index_select(2, mirrored(torch.arange(-x, width + x), width))
     assert torch.equal(widened(images, x), expected)
+
+
+def test_erase_takes_one_square_out_of_each_image() -> None:
+    before = torch.full((50, 20, 30, 3), 10, dtype=torch.uint8)
+    before[:, ::2] = 30  # the mean, 20, is a value that no pixel has
+    gone = (erase(before, Generator().manual_seed(0)) == 20).all(-1)
+    assert torch.equal((erase(before, Generator().manual_seed(0)) != before).any(-1), gone)
+    for one in gone:
+        high, wide = int(one.any(1).sum()), int(one.any(0).sum())
+        assert 4 <= high <= 8
+        assert 4 <= wide <= 8
+        assert int(one.sum()) == high * wide
+    assert len({tuple(one.flatten().tolist()) for one in gone}) > 30

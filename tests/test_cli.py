@@ -62,7 +62,7 @@ def test_the_flags_are_these_and_no_others() -> None:
              "quiet"]
         ),
         "explain": ["allow", "column", "data", "method", "out", "quiet", "rows", "run"],
-        "doctor": ["allow", "data", "given", "predict", "quiet", "settings", "source"],
+        "doctor": ["allow", "column", "data", "given", "predict", "quiet", "report", "settings", "source"],
         "robustness": ["against", "allow", "data", "out", "quiet", "rows", "run"],
         "models": [],
         "mitigate": ["allow", "goal", "protect", "quiet", "run"],

@@ -317,3 +317,44 @@ def test_the_runs_own_validation_rows(tmp_path: Path) -> None:
     assert path == tmp_path / "run" / "exports" / "onnx"
     assert json.loads((path / "export.json").read_text())["parity"]["rows"]["real"] == 12
     assert run.export() == path.parent / "onnx-2"
+
+
+# ---- OpenVINO
+
+
+@pytest.mark.parametrize("kind", ["table", "image", "text", "forecast", "lstm"])
+def test_openvino_is_proven_and_read_without_torch(kind: str, made: Any, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
+    run, onnx_path, data = made(kind)
+    path = shinso.export(run, to="openvino", data=data, out=tmp_path / "out", quiet=True)
+    assert {file.name for file in path.iterdir()} >= {"model.xml", "model.bin", "export.json"}
+    assert not (path / "model.onnx").exists()
+    parity = json.loads((path / "export.json").read_text())["parity"]
+    assert max(parity["largest_difference"].values()) < 1e-3 and parity["rows"]["odd"] > 20
+    here, there = shinso.predict(path, data, quiet=True), shinso.predict(onnx_path, data, quiet=True)
+    for name, wanted in there.items():
+        numbers = isinstance(wanted[0], float)
+        assert here[name] == (pytest.approx(wanted, rel=1e-3, abs=2e-4) if numbers else wanted), name
+    (tmp_path / "out" / "model.bin").write_bytes((path / "model.bin").read_bytes()[:-1])
+    with pytest.raises(shinso.RunError, match="truncated or altered"):
+        open_export(path)
+
+
+def test_openvino_is_run_without_torch_by_the_command(made: Any, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
+    run, _, data = made("table")
+    path = shinso.export(run, to="openvino", data=data, out=tmp_path / "out", quiet=True)
+    (tmp_path / "rows.csv").write_text("area,city\n50,Nara\n90,Kyoto\n")
+    command = [sys.executable, "-c", COMMAND, str(path), str(tmp_path / "rows.csv")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "dear set" in done.stdout, done.stderr
+
+
+def test_without_openvino_the_extra_is_named(
+    made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, _, data = made("table")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'shinso\[edge,export\]'"):
+        shinso.export(run, to="openvino", data=data, out=tmp_path / "out", quiet=True)
+    assert list(tmp_path.iterdir()) == []

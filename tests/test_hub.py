@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from tokenizers import Tokenizer, models
 from torch import Tensor, nn
 
 import shinso
+from shinso.columns import mecab, restore_column
 from shinso.columns.image import Image
-from shinso.columns.published import read_tokenizer
 from shinso.columns.text import Text
 from shinso.config import ModelConfig
-from shinso.errors import MissingExtraError, SettingError
+from shinso.errors import DataError, MissingExtraError, SettingError
 from shinso.models import encoder_for
 from shinso.models.hub import configuration, hub_input
+from shinso.schema import tokenizer_at
 
 FAST = {"train.epochs": 1, "train.threads": 1, "train.batch_size": 16, "train.ema": 0.0}
 COLOURS = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], "size": {"height": 32, "width": 32}}
@@ -219,9 +221,91 @@ def test_ids_are_those_of_the_network_whatever_it_pads_with() -> None:
     torch.testing.assert_close(found.tokens[found.mask], wanted[ids != 1], atol=1e-5, rtol=1e-5)
 
 
-def test_japanese_pieces_are_the_longest_of_a_run(tmp_path: Path) -> None:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "深層", "##学習", "です", "ゲーム", "。"]
-    (tmp_path / "vocab.txt").write_text("\n".join(pieces), "utf-8")
-    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}', "utf-8")
-    column = Text(name="x", tokenizer=read_tokenizer(tmp_path / "vocab.txt"))
-    assert column.encode("深層学習です。 ｹﾞｰﾑ").tolist() == [2, 4, 5, 6, 8, 7, 3]
+# ---- Japanese words
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+PIECES = [*SPECIAL, "深層", "##学習", "学習", "です", "ゲーム", "。", "ab", "##c"]
+TEXTS = ["深層学習です。 ｹﾞｰﾑ", "外国人参政権 ABC\n学習。", "", "　。。", "学習 です ab abc"]
+
+
+def japanese(folder: Path, **more: Any) -> Path:
+    """A vocabulary of BERT for Japanese and what its tokenizer_config.json says."""
+    (folder / "vocab.txt").write_text("\n".join(PIECES), "utf-8")
+    kind = {"tokenizer_class": "BertJapaneseTokenizer", "do_lower_case": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind | more), "utf-8")
+    return folder / "vocab.txt"
+
+
+def japanese_column(path: Path) -> Text:
+    return Text(name="x", **tokenizer_at(str(path)))
+
+
+@pytest.fixture
+def stand_in_mecab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """fugashi and a dictionary that cuts after each 学習 and each です."""
+    (tmp_path / "dictionary").mkdir()
+    (tmp_path / "dictionary" / "mecabrc").touch()
+    fugashi: Any = types.ModuleType("fugashi")
+    dictionary: Any = types.ModuleType("unidic_lite")
+    dictionary.DICDIR = str(tmp_path / "dictionary")
+
+    def tagger(options: str) -> Any:
+        assert options.startswith(f'-d "{dictionary.DICDIR}" -r ')
+        cut = re.compile(r".*?(?:学習|です)|[^。]+|。")
+        return lambda text: [types.SimpleNamespace(surface=w) for w in cut.findall(text.replace(" ", ""))]
+
+    fugashi.GenericTagger = tagger
+    monkeypatch.setitem(sys.modules, "fugashi", fugashi)
+    monkeypatch.setitem(sys.modules, "unidic_lite", dictionary)
+    mecab._tagger.cache_clear()
+    return tmp_path
+
+
+def test_japanese_words_are_cut_before_their_pieces(stand_in_mecab: Path) -> None:
+    column = japanese_column(japanese(stand_in_mecab, word_tokenizer_type="mecab"))
+    assert column.dictionary == "unidic_lite"
+    assert column.encode("深層学習です。 ｹﾞｰﾑ").tolist() == [2, 5, 6, 8, 10, 9, 3]
+    back = restore_column(json.loads(json.dumps(column.to_dict())))
+    assert back == column and back.encode("深層学習").tolist() == [2, 5, 6, 3]
+    characters = japanese(stand_in_mecab, word_tokenizer_type="mecab", subword_tokenizer_type="character")
+    assert japanese_column(characters).encode("。。").tolist() == [2, 10, 10, 3]
+    mecab._tagger.cache_clear()
+
+
+def test_japanese_without_mecab_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mecab._tagger.cache_clear()
+    monkeypatch.setitem(sys.modules, "fugashi", None)
+    column = japanese_column(japanese(tmp_path, word_tokenizer_type="mecab"))
+    with pytest.raises(MissingExtraError, match=r"'unidic_lite'.*`pip install 'shinso\[hub\]'`"):
+        column.encode("深層")
+    column = japanese_column(
+        japanese(tmp_path, word_tokenizer_type="mecab", mecab_kwargs={"mecab_dic": "ipadic"})
+    )
+    with pytest.raises(MissingExtraError, match=r"`pip install 'shinso\[hub\]' ipadic`"):
+        column.encode("深層")
+    for more, message in (
+        ({"word_tokenizer_type": "sudachi"}, "cuts words by 'sudachi'; known is MeCab"),
+        ({"word_tokenizer_type": "mecab", "mecab_kwargs": {"mecab_dic": "os"}}, "with the dictionary 'os'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            japanese_column(japanese(tmp_path, **more))
+    with pytest.raises(DataError, match="there is no dictionary 'os'"):
+        Text(name="x", dictionary="os")
+
+
+@pytest.mark.parametrize("subword", ["wordpiece", "character"])
+@pytest.mark.parametrize("lower", [False, True])
+def test_japanese_is_cut_as_transformers_cuts_it(subword: str, lower: bool, tmp_path: Path) -> None:
+    library = pytest.importorskip("transformers")
+    pytest.importorskip("fugashi", reason="fugashi and unidic-lite (extra hub) are not installed")
+    more: dict[str, Any] = {
+        "word_tokenizer_type": "mecab", "mecab_kwargs": {"mecab_dic": "unidic_lite"}, "do_lower_case": lower,
+        "subword_tokenizer_type": subword,
+    }  # fmt: skip
+    path = japanese(tmp_path, **more)
+    mecab._tagger.cache_clear()
+    theirs = library.BertJapaneseTokenizer(str(path), **more)
+    for text in TEXTS:
+        assert japanese_column(path).encode(text).tolist() == theirs(text).input_ids, text

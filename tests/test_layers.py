@@ -20,7 +20,7 @@ IDS = pytest.mark.parametrize("path", FILES, ids=NAMES)
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config", "console", "files", "intervals", "ngrams", "memory", "later"),
     ("columns",),
-    ("data", "schema", "forecasting", "calibration", "answers", "exported"),
+    ("data", "schema", "forecasting", "calibration", "answers", "exported", "graphfile"),
     ("features", "layers", "augment"),  # torch starts here
     ("models", "heads", "fusers"),
     (

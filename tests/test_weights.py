@@ -113,6 +113,23 @@ def test_what_could_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     assert read_weights(good)[1].keys() == {"a"}
 
 
+def test_a_small_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    one = torch.zeros(1, dtype=torch.float16)
+    torch.save({"a": one.expand(1 << 20, 1 << 20)}, tmp_path / "views.pth")
+    torch.save({f"a{i}": torch.zeros(4096, dtype=torch.float16) for i in range(3)}, tmp_path / "plain.pth")
+    packed = archive(
+        tmp_path / "zeros.pth",
+        {"x/data.pkl": b"\x80\x02}.", "x/data/0": bytes(1 << 22)},
+        zipfile.ZIP_DEFLATED,
+    )
+    assert packed.stat().st_size < 1 << 14
+    with pytest.raises(SettingError, match=r"says that it holds 1,099,511,627,776 numbers.*not read"):
+        read_weights(tmp_path / "views.pth")
+    with pytest.raises(SettingError, match=r"holds 'x/data.pkl'"):
+        read_weights(packed)
+    assert len(read_weights(tmp_path / "plain.pth")[1]) == 3
+
+
 def test_files_that_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"\x00" * 50)
     (tmp_path / "w.onnx").write_bytes(b"x")
@@ -306,5 +323,12 @@ def test_a_plain_module_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyP
         allow=["plain_net_of_a_user:Net"],
     )
     assert len(run.predict(folder)["label"]) == 36
+    with pytest.raises(SettingError, match=r"is no subclass of shinso.models.Encoder or torch.nn.Module"):
+        shinso.train(folder, model="plain_net_of_a_user:nn", settings=FAST, out=tmp_path / "odd", quiet=True)
+    with pytest.raises(SettingError, match=r"Path' is no subclass of"):
+        shinso.train(folder, model="pathlib:Path", settings=FAST, out=tmp_path / "odd", quiet=True)
+    with pytest.raises(SettingError, match=r"could not be imported.*Expected my_module:MyEncoder"):
+        shinso.train(folder, model="plain_net_of_a_user:N", settings=FAST, out=tmp_path / "odd", quiet=True)
+    assert not (tmp_path / "odd").exists()
     with pytest.raises(SettingError, match="Odd needs 'in_features'"):
         shinso.train(folder, model="plain_net_of_a_user:Odd", settings=FAST, out=tmp_path / "odd", quiet=True)

@@ -65,7 +65,8 @@ def main() -> None:
     if asked.knob:
         learner = learner.to_channelslast()
     # Not learner.to_bf16(): fastai 2.8 asks for autocast on "cuda" there, which does nothing on a CPU.
-    precision = torch.autocast("cpu", torch.bfloat16, enabled=asked.knob)
+    # Without the cache of cast weights, which is emptied only where autocast ends: here, after all epochs.
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=asked.knob, cache_enabled=False)
     with learner.no_bar(), learner.no_logging(), precision:
         learner.fit_one_cycle(1 if asked.short else EPOCHS, RATE, cbs=Lap(race, test))
     race.answer()

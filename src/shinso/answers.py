@@ -46,7 +46,7 @@ def answers(
     """The table that `predict` gives: each predicted column under its own name, and how sure beside it.
 
     A category brings `name: label` probabilities, labels likewise; a number `name low` and `name high`.
-    `sets` adds `name set`, the possible labels; `abstain` leaves `name` empty where there are several.
+    `sets` adds `name set`, the possible labels; `abstain` leaves `name` empty unless there is just one.
     """
     table: dict[str, list[Any]] = {}
     for c in schema.predict:
@@ -71,7 +71,7 @@ def answers(
 def possible(
     column: Column, probabilities: Any, calibration: Calibration, answers: list[Any], *, abstain: bool
 ) -> dict[str, list[Any]]:
-    """The answers, empty where several labels are possible and `abstain` says so, and the sets of labels."""
+    """The answers, with `abstain` empty where not just one label is possible, and the sets of labels."""
     sets_nC = calibration.sets(probabilities)
     if sets_nC is None:
         raise SettingError(

@@ -113,7 +113,7 @@ def predict(
         run: Run directory, or an export of one, which needs no torch.
         data: Rows with the columns that the run was given in training.
         coverage: How often an interval, or a set of labels, shall hold the truth, as in 0.95.
-        abstain: Leave the answer empty where more than one label is possible at this coverage.
+        abstain: Leave the answer empty unless exactly one label is possible at this coverage.
         fair: Answer by the thresholds of each group, which `mitigate` stored in the run.
         out: File to write the answers to (.csv, .parquet, .jsonl).
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
@@ -212,7 +212,8 @@ def explain(
 def doctor(
     source: Run | Data, data: Data = None, *, predict: str | Sequence[str] | None = None,
     given: str | Sequence[str] | None = None, settings: Mapping[str, Any] | None = None,
-    allow: Sequence[str] = (), quiet: bool = False,
+    column: str | None = None, report: str | Path | None = None, allow: Sequence[str] = (),
+    quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Say why a run, or data, does not train well: checks with a number each, and what to do next.
 
@@ -222,13 +223,16 @@ def doctor(
         predict: Of data: column to predict.
         given: Of data: columns to predict from; all others by default.
         settings: Of data: any declared setting, as in train.learning_rate=3e-3.
+        column: Predicted column whose answers are looked at, where several are predicted; the first one.
+        report: HTML file to write the findings to.
         allow: Model of your own to import, as in my_module:MyEncoder, when the run names it.
         quiet: Say nothing on stderr.
     """
     found: dict[str, Any] = work("verbs").doctor(
         source.path if isinstance(source, Run) else source, names_in(predict),
         None if given is None else names_in(given), dict(settings or {}), data,
-        (*allowed_by(source), *allow) if isinstance(source, Run) else tuple(allow), quiet=quiet,
+        (*allowed_by(source), *allow) if isinstance(source, Run) else tuple(allow),
+        column=column, report=report, quiet=quiet,
     )  # fmt: skip
     return found
 

@@ -75,8 +75,21 @@ def rotate(images_BHWC: Tensor, generator: Generator, degrees: float = 15.0) -> 
     return (turned.permute(0, 2, 3, 1) + 0.5).clamp(0, 255).to(images_BHWC.dtype)
 
 
+def erase(images_BHWC: Tensor, generator: Generator, share: float = 0.4) -> Tensor:
+    """In every image a square, centred anywhere, becomes the image's mean (DeVries & Taylor 2017, Cutout)."""
+    rows, height, width, _ = images_BHWC.shape
+    side = max(1, round(share * min(height, width)))
+    top_B1 = torch.randint(0, height, (rows, 1), generator=generator) - side // 2
+    left_B1 = torch.randint(0, width, (rows, 1), generator=generator) - side // 2
+    down_BH, across_BW = torch.arange(height) - top_B1, torch.arange(width) - left_B1
+    inside_BH, inside_BW = (down_BH >= 0) & (down_BH < side), (across_BW >= 0) & (across_BW < side)
+    gone_BHW1 = (inside_BH[:, :, None] & inside_BW[:, None])[..., None]
+    mean_B11C = images_BHWC.float().mean((1, 2), keepdim=True).to(images_BHWC.dtype)
+    return torch.where(gone_BHW1, mean_B11C, images_BHWC)
+
+
 AUGMENTS: dict[str, Augment] = {
-    "flip": flip, "shift": shift, "brightness": brightness, "noise": noise, "rotate": rotate,
+    "flip": flip, "shift": shift, "brightness": brightness, "noise": noise, "rotate": rotate, "erase": erase,
 }  # fmt: skip
 
 

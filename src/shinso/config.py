@@ -156,7 +156,7 @@ class TrainConfig(Config):
     keep: Literal["best", "last"] | None = option(
         None, "Weights that the run stands for: of the best validation, or the last."
     )
-    augment: str | None = option(None, "Augmentation of images: none, flip, shift, flip+shift, ...")
+    augment: str | None = option(None, "Augmentation of images: none, flip, shift, rotate, erase, flip+shift, ...")
     tune: Literal["head", "gradual", "all", "lora"] | None = option(
         None, "How published weights are tuned: behind them only, from the top, all of them, or by adapters."
     )

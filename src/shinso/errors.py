@@ -26,8 +26,8 @@ class MissingExtraError(ShinsoError):
     """An optional dependency is not installed; says which `pip install` brings it."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the sentence that helps after an unknown name: a close match, or all that is known.
+def did_you_mean(name: str, known: Iterable[str], most: int = 20) -> str:
+    """Return the sentence that helps after an unknown name: a close match, or what is known, at most `most`.
 
     >>> did_you_mean("prise", ["price", "area"])
     "Did you mean 'price'?"
@@ -39,5 +39,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), lowered, n=1)
     if close:
         return f"Did you mean {lowered[close[0]]!r}?"
-    shown = ", ".join(repr(k) for k in known[:20])
-    return f"Known: {shown}{', ...' if len(known) > 20 else ''}."
+    shown = ", ".join(repr(k) for k in known[:most])
+    return f"Known: {shown}{', ...' if len(known) > most else ''}."

@@ -24,6 +24,7 @@ from .columns import Column
 from .columns.base import object_array
 from .errors import DataError, MissingExtraError, RunError, SettingError, did_you_mean
 from .files import file_digest, read_json
+from .graphfile import refuse_foreign
 from .schema import Schema
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 OPENVINO, TORCH = "model.xml", "model.pt2"
 FORMAT = 1  # raised when a release writes exports that older ones cannot read
 MANIFEST, SCHEMA, GOLDEN, GRAPH = "export.json", "schema.json", "golden.safetensors", "model.onnx"
+FILES = {"onnx": (GRAPH,), "openvino": (OPENVINO, "model.bin"), "torch": (TORCH,)}  # by target: what is run
 PARTS = ("inputs", "outputs", "files", "versions", "source", "parity", "calibration", "data")
 
 Columns = Mapping[str, Sequence[Any]]  # a list of raw values for each column
@@ -76,9 +78,9 @@ class Export:
                 f"{self.path} is an export of format {what!r}; this release reads {FORMAT}. "
                 f"Export the run again, or use the release that wrote it."
             )
-        for part in PARTS:
-            if not isinstance(found.get(part), list if part in ("inputs", "outputs") else dict):
-                raise RunError(f"{self.path / MANIFEST} is damaged: it has no {part}. Export the run again.")
+        wrong = _damage(found)
+        if wrong:
+            raise RunError(f"{self.path / MANIFEST} is damaged: {wrong}. Export the run again.")
         return found
 
     @property
@@ -103,18 +105,35 @@ class Export:
     def calibration(self) -> dict[str, Calibration]:
         """By predicted column: what makes intervals and sets. The temperature is in the graph."""
         stored = self.manifest["calibration"]
-        return {n: replace(Calibration.restore(v), temperature=1.0) for n, v in stored.items()}
+        try:
+            return {n: replace(Calibration.restore(v), temperature=1.0) for n, v in stored.items()}
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise RunError(
+                f"{self.path / MANIFEST} is damaged: its calibration cannot be read ({error}). "
+                f"Export the run again."
+            ) from None
 
     def verify(self) -> None:
         """Compare every file with the size and the digest that were written beside it."""
         for name, expected in self.manifest["files"].items():
             path = self.path / name
-            if Path(name).name != name or not path.is_file():
-                raise RunError(f"{path} is missing. Restore it from a copy, or export the run again.")
+            inside = path.resolve().is_relative_to(self.path.resolve())
+            if Path(name).name != name or not inside or not path.is_file():
+                raise RunError(
+                    f"{path} is missing, or not in the folder. Restore it from a copy, or export the run "
+                    f"again."
+                )
             if path.stat().st_size != expected["bytes"] or file_digest(path) != expected["blake2b"]:
                 raise RunError(
                     f"{path} was truncated or altered: it is not the file that was exported. "
                     f"Restore it from a copy, or export the run again."
+                )
+
+        for side, columns in (("inputs", self.schema.given), ("outputs", self.schema.predict)):
+            if sorted(one["column"] for one in self.manifest[side]) != sorted(c.name for c in columns):
+                raise RunError(
+                    f"{self.path / MANIFEST} is damaged: its {side} are not the columns of {SCHEMA}. "
+                    f"Export the run again."
                 )
 
     def encode(self, rows: Columns) -> dict[str, NDArray[Any]]:
@@ -136,7 +155,10 @@ class Export:
         return {c.name: encoded(c, rows[c.name]) for c in given}
 
     def forward(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """By predicted column (B, ...): calibrated probabilities, or what `Column.decode` takes."""
+        """By predicted column (B, ...): calibrated probabilities, or what `Column.decode` takes.
+
+        Raises `RunError` where the runtime cannot compute the batch.
+        """
         fed = {one["name"]: np.ascontiguousarray(inputs[one["column"]]) for one in self.manifest["inputs"]}
         found = self._run(fed)
         return {one["column"]: found[one["name"]] for one in self.manifest["outputs"]}
@@ -181,10 +203,18 @@ class Export:
 
     def _run(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         names = [one["name"] for one in self.manifest["outputs"]]
-        if self.manifest.get("target") == "openvino":
-            found = self._compiled(fed)
-            return {name: np.array(found[name]) for name in names}
-        return dict(zip(names, self._session.run(names, fed), strict=True))
+        run = self._compiled if self.manifest.get("target") == "openvino" else self._session.run
+        try:
+            if self.manifest.get("target") == "openvino":
+                found = run(fed)
+                return {name: np.array(found[name]) for name in names}
+            return dict(zip(names, run(names, fed), strict=True))
+        except Exception as error:  # each runtime has classes of its own
+            shapes = {name: array.shape for name, array in fed.items()}
+            raise RunError(
+                f"{self.path} could not compute a batch of the shapes {shapes}: {str(error)[:300]} "
+                f"Export the run again."
+            ) from error
 
     @cached_property
     def _compiled(self) -> Any:
@@ -198,6 +228,26 @@ class Export:
                 f"Export the run with --to onnx or openvino to predict and serve with shinso."
             )
         return session(self.path / GRAPH, self.threads)
+
+
+def _damage(manifest: Mapping[str, Any]) -> str:
+    """What keeps a manifest from being one; '' where nothing does."""
+    for part in PARTS:
+        if not isinstance(manifest.get(part), list if part in ("inputs", "outputs") else dict):
+            return f"it has no {part}"
+    for entry in (*manifest["inputs"], *manifest["outputs"]):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(n), str) for n in ("column", "name")):
+            return "an input or output has no column and no name"
+    for one in manifest["outputs"]:
+        bound = one.get("bound")
+        ends = [bound.get(n) for n in ("absolute", "relative")] if isinstance(bound, dict) else [None]
+        if not all(isinstance(end, int | float) for end in ends):
+            return f"the output {one['name']} has no bound"
+    for name, facts in manifest["files"].items():
+        if not isinstance(facts, dict) or not {"bytes", "blake2b"} <= facts.keys():
+            return f"{name} has no size and no digest"
+    missing = {SCHEMA, GOLDEN, *FILES.get(str(manifest.get("target")), ())} - manifest["files"].keys()
+    return f"{', '.join(sorted(missing))} is not listed with a digest" if missing else ""
 
 
 def encoded(column: Column, values: Sequence[Any]) -> NDArray[Any]:
@@ -247,6 +297,7 @@ def session(graph: Path, threads: int | None = None) -> InferenceSession:
         raise MissingExtraError(
             "An export is run by onnxruntime, which is not installed: pip install 'shinso[export]'"
         ) from None
+    refuse_foreign(graph)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:

@@ -93,9 +93,7 @@ def finish(
     write_predictions(run, prepared, rows, predictions, truths, calibration)
     run.write_json("mistakes.json", worst(prepared, rows, predictions, truths, calibration))
     run.write_json("summary.json", summaries(prepared))
-    train = spread_rows(prepared.split.train, SUMMARISED)
-    given = {c: prepared.table.values(c.name, train) for c in prepared.schema.given}
-    keep_reference(run.path, given, prepared.schema, run.config, prepared.table.describe())
+    keep_reference(run.path, prepared.table, prepared.split.train, prepared.schema, run.config)
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     write_report(run, evaluation)
     run.seal()

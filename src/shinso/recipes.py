@@ -102,6 +102,14 @@ def series(facts: Facts) -> Settings:
     }  # fmt: skip
 
 
+def recurrent_series(facts: Facts) -> Settings:
+    """Series read step by step: as `series`, with more passes over the fewest rows."""
+    return {
+        **series(facts), "train.learning_rate": 3e-3,
+        "train.epochs": max(_epochs(facts.rows, 60_000, 4, 60), _epochs(facts.rows, 10_000, 1, 200)),
+    }  # fmt: skip
+
+
 def forecasts(facts: Facts) -> Settings:
     """Series from series: a linear map of the latest window, which few passes settle."""
     return {
@@ -248,7 +256,7 @@ def named(model: ModelConfig, schema: Schema, facts: Facts) -> Settings:
     if "image" in known.encoders or "scalars" in known.encoders:
         recipe = tuned if model.weights else BY_NETWORK.get(known.title, deep)
     elif known.title in RECURRENT:
-        return {}
+        return recurrent_series(facts) if _recipe(schema) is series else {}
     else:
         recipe = tuned_text if model.weights else transformer
     return {**open_sizes, **recipe(facts)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from .columns import COLUMNS, Column, column_type, restore_column
 from .columns.base import Values, missing_mask
-from .columns.published import find_tokenizer, read_tokenizer
+from .columns.published import dictionary_of, find_tokenizer, read_tokenizer
 from .config import DataConfig
 from .errors import DataError, SettingError, did_you_mean
 
@@ -130,13 +130,16 @@ def fit_column(name: str, kind: str, values: Values, options: DataConfig) -> Col
     elif kind == "text":
         presets = {"max_length": options.max_length, "vocabulary_size": options.vocabulary}
         if options.tokenizer:
-            presets["tokenizer"] = tokenizer_at(options.tokenizer)
+            presets |= tokenizer_at(options.tokenizer)
     chosen = {key: value for key, value in presets.items() if value is not None}
     return (type(column)(name=name, **chosen) if chosen else column).fit(values)
 
 
-def tokenizer_at(place: str) -> str:
-    """The tokenizer in a file, in a folder or beside a file of weights; none is a `SettingError`."""
+def tokenizer_at(place: str) -> dict[str, str]:
+    """What a text column needs of the tokenizer in a file, in a folder or beside a file of weights.
+
+    None there is a `SettingError`.
+    """
     found = find_tokenizer(Path(place))
     if found is None:
         raise SettingError(
@@ -144,7 +147,7 @@ def tokenizer_at(place: str) -> str:
             f"weights know them: put the one that belongs to the weights beside them, or name it with "
             f"--set data.tokenizer=FILE."
         )
-    return read_tokenizer(found)
+    return {"tokenizer": read_tokenizer(found), "dictionary": dictionary_of(found)}
 
 
 def _is_classes(values: Values) -> bool:

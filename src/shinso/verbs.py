@@ -198,10 +198,11 @@ def explain(
 
 def doctor(
     source: Any, predict: tuple[str, ...], given: tuple[str, ...] | None, settings: Mapping[str, Any],
-    data: Any, allow: tuple[str, ...], *, quiet: bool,
+    data: Any, allow: tuple[str, ...], *, column: str | None, report: str | Path | None, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """See `api.doctor`."""
-    return examine.doctor(source, predict, given, settings, data, Console(quiet=quiet), allow)
+    page = None if report is None else Path(report)
+    return examine.doctor(source, predict, given, settings, data, Console(quiet=quiet), allow, column, page)
 
 
 def robustness(

@@ -30,6 +30,7 @@ BASE_BYTES, EACH_PARAMETER = (
     1 << 28,
     64,
 )  # with room for averages and an optimizer's state in double precision
+MOST_A_BYTE = 4  # numbers of one byte each, shared by as many layers
 MOST_PROGRAM = 64 << 20  # bytes of the part of an archive that names its tensors
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # what training scripts put weights under
 # All that a file of tensors needs to name. Anything else could run.
@@ -184,11 +185,22 @@ def unwrapped(found: Any, path: Path) -> dict[str, Tensor]:
             found = found[key]
     if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
         raise SettingError(f"{path} holds no table of tensors by name, so it is no file of weights. {SAFER}")
+    check_numbers(found.values(), path)
     prefix = "module." if all(str(name).startswith("module.") for name in found) else ""
     return {
         str(name).removeprefix(prefix): value.float() if value.is_floating_point() else value
         for name, value in found.items()
     }
+
+
+def check_numbers(tensors: Iterable[Tensor], path: Path) -> None:
+    """Raise `SettingError` where tensors are larger than their file can be: one number, a billion times."""
+    count, size = sum(tensor.numel() for tensor in tensors), path.stat().st_size
+    if count > MOST_A_BYTE * size:
+        raise SettingError(
+            f"{path} has {size:,} bytes and says that it holds {count:,} numbers, so it is damaged or made "
+            f"to fill the memory. It is not read. {SAFER}"
+        )
 
 
 # ---- matching

@@ -13,15 +13,13 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ..errors import DataError
+from .mecab import DICTIONARIES
 
 NAMES = ("tokenizer.json", "vocab.txt")  # looked for in a folder, in this order
 LARGEST_FILE = 64 << 20  # bytes
 MOST_PIECES = 1 << 20
 PADDING_NAMES = ("[PAD]", "<pad>")  # a token 0 of this name is padding already
-# BERT for Japanese cuts words by a dictionary before it looks its pieces up. Here runs of one script stand
-# for words, and the longest pieces are taken from the left.
-JAPANESE = "BertJapaneseTokenizer"
-RUN = r"\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{Latin}+|\d+|[^\p{L}\d]"
+JAPANESE = "BertJapaneseTokenizer"  # cuts words by a dictionary before it looks its pieces up (mecab.py)
 UNKNOWN_NAMES = ("[UNK]", "<unk>")
 
 
@@ -76,15 +74,7 @@ def word_pieces(content: str, path: Path) -> Tokenizer:
             + (f"it lacks {', '.join(missing)}." if missing else "a piece stands in it twice.")
         )
     made = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    settings = _settings(path)
-    if settings.get("tokenizer_class") == JAPANESE:
-        made.normalizer = normalizers.NFKC()
-        run = "." if settings.get("subword_tokenizer_type") == "character" else RUN
-        words, runs = pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(run), "isolated")
-        made.pre_tokenizer = pre_tokenizers.Sequence([words, runs])
-    else:  # without a word on it small letters, as most of BERT's are
-        made.normalizer = normalizers.BertNormalizer(lowercase=bool(settings.get("do_lower_case", True)))
-        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    _pieces_of_words(made, _settings(path))
     ends = [(name, vocabulary[name]) for name in ("[SEP]", "[CLS]")]
     made.post_processor = processors.BertProcessing(*ends)
     made.decoder = decoders.WordPiece()
@@ -92,6 +82,46 @@ def word_pieces(content: str, path: Path) -> Tokenizer:
         [name for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if name in vocabulary]
     )
     return made
+
+
+def _pieces_of_words(made: Tokenizer, settings: dict[str, Any]) -> None:
+    """What comes before the pieces. Without a word on it small letters, as most of BERT's are."""
+    japanese = _japanese(settings)
+    small = bool(settings.get("do_lower_case", not japanese))
+    if japanese and settings.get("word_tokenizer_type") == "mecab":  # spaces stand where words meet
+        if small:
+            made.normalizer = normalizers.Lowercase()
+        made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        made.normalizer = normalizers.BertNormalizer(handle_chinese_chars=not japanese, lowercase=small)
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if japanese and settings.get("subword_tokenizer_type") == "character":
+        one = pre_tokenizers.Split(Regex("."), "isolated")
+        made.pre_tokenizer = pre_tokenizers.Sequence([made.pre_tokenizer, one])
+
+
+def _japanese(settings: dict[str, Any]) -> bool:
+    return settings.get("tokenizer_class") == JAPANESE or "word_tokenizer_type" in settings
+
+
+def dictionary_of(path: Path) -> str:
+    """The dictionary that MeCab cuts words with before the tokenizer at `path`; empty where it does not.
+
+    A `DataError` where words are cut by a program that is not known here.
+    """
+    settings = _settings(path) if path.suffix == ".txt" else {}
+    by = str(settings.get("word_tokenizer_type", "basic"))
+    if not _japanese(settings) or by == "basic":
+        return ""
+    options = settings.get("mecab_kwargs") or {}
+    name = options.get("mecab_dic", "unidic_lite") if isinstance(options, dict) else options
+    if by == "mecab" and name in DICTIONARIES:
+        return str(name)
+    what = f"by {by!r}" if by != "mecab" else f"with the dictionary {str(name)!r:.40}"
+    raise DataError(
+        f"The tokenizer {path} cuts words {what}; known is MeCab with one of {', '.join(DICTIONARIES)}. "
+        f"Take weights that were made with it."
+    )
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from ..errors import DataError
 from .base import Array, Column, Value, Values, count_missing, is_missing, missing_mask, object_array
+from .mecab import DICTIONARIES
+from .mecab import words as words_of
 from .published import open_tokenizer, pads_with_zero, unknown_id
 
 # Left open, tokenizers starts threads of its own and then warns in every process that is forked.
@@ -56,7 +58,8 @@ class Text(Column):
     A missing text and an empty one are (0,). Byte-pair encoding: Sennrich et al., ACL 2016.
 
     With a `tokenizer`, that of published weights, nothing is learned: the ids are the tokenizer's, with what
-    it puts at the ends of a text; moved up by one (`offset`) where its token 0 is not padding.
+    it puts at the ends of a text; moved up by one (`offset`) where its token 0 is not padding. Where its
+    pieces are parts of Japanese words, MeCab cuts these first, with the `dictionary` of the weights.
 
     >>> column = Text(name="review").fit(np.array(["good film", "bad film"] * 4, object))
     >>> column.decode(column.encode("a good   ｆｉｌｍ☃"))
@@ -71,6 +74,7 @@ class Text(Column):
     merges: tuple[tuple[int, int], ...] = ()  # pairs of ids; each makes the next id after the characters'
     longest: int = 0  # tokens of the longest training text: how far a head that writes should go
     tokenizer: str = ""  # JSON of a published one; see published.py
+    dictionary: str = ""  # that MeCab cuts words with before it; see mecab.py
 
     def __post_init__(self) -> None:
         limits = {
@@ -88,6 +92,8 @@ class Text(Column):
         self._check_merges()
         if type(self.tokenizer) is not str:
             raise DataError(f"Text column {self.name!r}: the tokenizer must be a string of JSON.")
+        if self.dictionary not in ("", *DICTIONARIES):
+            raise DataError(f"Text column {self.name!r}: there is no dictionary {self.dictionary!r:.40}.")
         if self.tokenizer:
             open_tokenizer(self.tokenizer, f"Text column {self.name!r}")
 
@@ -156,6 +162,9 @@ class Text(Column):
                 f"Write it as a string, or give the column another type with --types {self.name}=TYPE."
             )
         clean = value.encode("utf-8", "replace").decode("utf-8")
+        if self.tokenizer and self.dictionary:
+            most = (self.max_length + 1) * LONGEST_PIECE
+            return " ".join(words_of(unicodedata.normalize("NFKC", clean[:most]), self.dictionary))
         if self.tokenizer:  # has rules of its own
             return clean
         words = unicodedata.normalize("NFKC", clean).split()

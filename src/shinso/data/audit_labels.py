@@ -16,18 +16,21 @@ from .notes import plural
 from .subject import Finding, Severity, Subject
 
 ensemble = Later("sklearn.ensemble")
+isotonic = Later("sklearn.isotonic")
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
-FOLDS = 3
+FOLDS = 5
+TREES, RATE, LEAVES, ROWS_OF_LEAF = 200, 0.05, 15, 40  # small steps, so that noise is not learned
 FEWEST, FEWEST_OF_CLASS = 200, 10  # rows
 MOST_ROWS, MOST_CLASSES = 30_000, 100
+BOUND, APART = 2.0, 4.0  # standard errors: of an upper bound, and of two classes that differ
 SURE = np.array([0.1, 0.15, 0.2, 0.3, 0.4, 0.5])  # shares of the rows, the surest, that speak for the noise
 LEAST_SURE = 100  # of a class, where it has twice as many: fewer would hardly hold one wrong label
 LEAST_NOISE = 0.005  # below which labels are taken to be right
 WAVES, WAVE_SCALE, WAVE_PENALTY, WAVE_SHARPNESS = 1024, 0.7, 1e-2, 8.0  # random features of images
-RIGHT = 0.51  # share of the told labels that are expected to be wrong indeed
-SHARPNESS = 2.0 ** np.arange(-2, 3.01, 0.125)  # tried, to make probabilities mean what they say
+RIGHT = 0.5  # share of the told labels that are expected to be wrong indeed, at least
+TOLD = 1.1  # labels that are told at most, for each one that the noise lets expect
 WARNING_NOISE = 0.02
 LEAST_SKILL = 0.3  # of the majority's errors that the model must take away, else it can accuse nobody
 
@@ -71,20 +74,18 @@ def suspects(probabilities_nC: Floats, labels_n: Codes) -> tuple[Codes, float, F
     """Places of labels that are probably wrong, the surest first; the noise; how likely each is wrong.
 
     The noise is read off the rows that the model is surest of, where only wrong labels can disagree; with it
-    and the probability of the given label, Bayes' rule says how likely the label is wrong. As many are told
-    as keep the expected share of wrong ones above `RIGHT`.
+    and the probability of the given label, Bayes' rule says how likely the label is wrong. About as many are
+    told as are expected (Northcutt et al., 2021), fewer where less than `RIGHT` of them would be wrong.
     """
-    n, classes = probabilities_nC.shape
     noise, at_least = noise_of(probabilities_nC, labels_n)
     if at_least < LEAST_NOISE or _skill(probabilities_nC, labels_n) < LEAST_SKILL:
         return np.empty(0, np.int64), noise, np.empty(0)
-    clean = sharpened(probabilities_nC, labels_n, noise)[np.arange(n), labels_n]
-    spread = noise * (1 - clean) / max(1, classes - 1)
-    odds = spread / (spread + (1 - noise) * clean)
+    odds = odds_of(probabilities_nC, labels_n, noise)
     found = np.flatnonzero(probabilities_nC.argmax(1) != labels_n)
     found = found[np.argsort(-odds[found], kind="stable")]
     right = np.cumsum(odds[found]) / np.arange(1, len(found) + 1)
-    found = found[: int((right >= RIGHT).sum())]  # the mean falls, so the rows that keep it come first
+    most = round(TOLD * noise * len(labels_n))  # an odd's error grows with that of the noise, a count less
+    found = found[: min(most, int((right >= RIGHT).sum()))]  # the mean falls: rows that keep it come first
     return found, noise, odds[found]
 
 
@@ -92,28 +93,31 @@ def noise_of(probabilities_nC: Floats, labels_n: Codes) -> tuple[float, float]:
     """Share of wrong labels and at least how many: how often labels disagree where the model is surest.
 
     Of each class the surest rows, as many as give the least upper bound. Classes that are hard to tell keep
-    disagreeing where labels are right, so the classes that agree best speak for the labels: the lower
-    quartile over classes. The second number is three standard errors below, of all classes but one.
+    disagreeing where labels are right, so the class with the least bound speaks for the labels, and with it
+    those that may be as low. The second number is what can be sworn to: three standard errors below the
+    lower quartile over classes.
     """
     says, sure = probabilities_nC.argmax(1), probabilities_nC.max(1)
-    rates, looked = [], 0
+    found = []
     for c in np.unique(says).tolist():
         mine = np.flatnonzero(says == c)
         wrong = labels_n[mine[np.argsort(-sure[mine], kind="stable")]] != c
-        rate, rows = _surest(np.cumsum(wrong))
-        rates.append(rate)
-        looked += rows
-    rate = float(np.quantile(rates, 0.25, method="lower"))
-    return rate, rate - 3 * float(np.sqrt(rate * (1 - rate) / (looked * (1 - 1 / max(2, len(rates))))))
+        found.append(_surest(np.cumsum(wrong)))
+    rate_C, rows_C, error_C = np.array(found).T
+    speak_C = rate_C - APART * error_C <= (rate_C + APART * error_C).min()
+    rate = float((rate_C * rows_C)[speak_C].sum() / rows_C[speak_C].sum())
+    least = float(np.quantile(rate_C, 0.25, method="lower"))
+    rows = rows_C.sum() * (1 - 1 / max(2, len(rate_C)))
+    return rate, least - 3 * float(np.sqrt(least * (1 - least) / rows))
 
 
-def _surest(wrong_n: Codes) -> tuple[float, int]:
-    """(share of wrong ones, rows) of the beginning whose share is certainly least; counts of wrong so far."""
+def _surest(wrong_n: Codes) -> tuple[float, float, float]:
+    """(share of wrong ones, rows, error) of the beginning with the least bound; counts of wrong so far."""
     rows_s = np.maximum(np.round(SURE * len(wrong_n)), min(LEAST_SURE, len(wrong_n) // 2)).clip(min=1)
     rate_s = wrong_n[rows_s.astype(np.int64) - 1] / rows_s
     error_s = np.sqrt(np.maximum(rate_s * (1 - rate_s), 1 / rows_s) / rows_s)
-    best = int((rate_s + 2 * error_s).argmin())
-    return float(rate_s[best]), int(rows_s[best])
+    best = int((rate_s + BOUND * error_s).argmin())
+    return float(rate_s[best]), float(rows_s[best]), float(error_s[best])
 
 
 def _skill(probabilities_nC: Floats, labels_n: Codes) -> float:
@@ -121,24 +125,23 @@ def _skill(probabilities_nC: Floats, labels_n: Codes) -> float:
     return 1 - float((probabilities_nC.argmax(1) != labels_n).mean()) / float(by_chance)
 
 
-def sharpened(probabilities_nC: Floats, labels_n: Codes, noise: float) -> Floats:
-    """Probabilities of the true class: to the power that, exchanged by the noise, fits the labels best.
+def odds_of(probabilities_nC: Floats, labels_n: Codes, noise: float) -> Floats:
+    """(n,) how likely each label is wrong, were the labels exchanged at random by `noise`.
 
-    Temperature scaling (Guo et al., 2017) through a noisy channel; without the channel, wrong labels of which
-    the model is sure would make all probabilities dull.
+    Of each class, how often rows carry its label is fitted to the model's probability (isotonic regression,
+    Zadrozny and Elkan, 2002): the probability of the label as it stands, wrong ones included. What the noise
+    alone brings of it, `noise / (C - 1)` times the share that is truly of another class, is wrong.
     """
-    n, classes = probabilities_nC.shape
-    logs = np.log(np.maximum(probabilities_nC, 1e-9))
-    best, least = probabilities_nC, np.inf
-    for power in SHARPNESS.tolist():
-        scaled = np.exp(power * (logs - logs.max(1, keepdims=True)))
-        scaled /= scaled.sum(1, keepdims=True)
-        own = scaled[np.arange(n), labels_n]
-        told = (1 - noise) * own + noise * (1 - own) / max(1, classes - 1)
-        loss = -float(np.log(np.maximum(told, 1e-12)).mean())
-        if loss < least:
-            best, least = scaled, loss
-    return best
+    classes = probabilities_nC.shape[1]
+    odds_n, strays = np.zeros(len(labels_n)), noise / max(1, classes - 1)
+    for c in np.unique(labels_n).tolist():
+        mine = labels_n == c
+        fit = isotonic.IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+        told_n = fit.fit(probabilities_nC[:, c], mine.astype(np.float64)).predict(probabilities_nC[mine, c])
+        told_n = np.maximum(told_n, 1e-6)
+        true_n = ((told_n - strays) / max(1e-6, 1 - noise - strays)).clip(0, 1)
+        odds_n[mine] = (strays * (1 - true_n) / told_n).clip(0, 1)
+    return odds_n
 
 
 def out_of_fold(subject: Subject, places: Codes, labels_n: Codes, classes: int) -> Floats:
@@ -162,8 +165,9 @@ def out_of_fold(subject: Subject, places: Codes, labels_n: Codes, classes: int) 
         mine = fold == k
         if scalar:
             boosted = ensemble.HistGradientBoostingClassifier(
-                max_iter=100, learning_rate=0.1, categorical_features=categorical, random_state=subject.seed,
-                early_stopping=False, min_samples_leaf=40,
+                max_iter=TREES, learning_rate=RATE, max_leaf_nodes=LEAVES, min_samples_leaf=ROWS_OF_LEAF,
+                l2_regularization=1.0, categorical_features=categorical, random_state=subject.seed,
+                early_stopping=False,
             )  # fmt: skip
             boosted.fit(table[~mine], labels_n[~mine])
             found[mine] = boosted.predict_proba(table[mine])

@@ -140,7 +140,7 @@ def _no_such_file(path: Path) -> DataError:
         if parent.is_dir()
         else []
     )
-    hint = did_you_mean(path.name, near) if near else f"The folder {str(parent)!r} is empty."
+    hint = did_you_mean(path.name, near, 5) if near else f"The folder {str(parent)!r} is empty."
     return DataError(f"There is no file or folder {str(path)!r}. {hint}")
 
 

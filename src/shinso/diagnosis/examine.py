@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
 from ..console import Console
 from ..data.table import Table
-from ..errors import SettingError
+from ..errors import SettingError, did_you_mean
+from ..files import write_atomic
 from ..heads import HeadOptions
 from ..plan import applied, make_plan
 from ..preparing import Question
 from ..recipes import resolve
 from ..reopening import reopened
+from ..reporting.doctor_page import doctor_page
 from ..run import RunDirectory
 from ..training import check_network, facts, windowed_and_prepared
 from . import answering, inputs, learning
@@ -26,7 +29,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Finding], bool], ...] = (
     ("leakage", inputs.giveaway, False),
     ("duplicates", inputs.both_sides, False),
     ("time", inputs.across_time, False),
-    ("input normalised", inputs.normalised, False),
+    ("input normalised", learning.normalised, False),
     ("loss weighting", answering.weighting, False),
     ("frozen layers", learning.frozen, True),
     ("dead units", learning.dead_units, False),
@@ -53,8 +56,11 @@ def examine(patient: Patient, console: Console) -> dict[str, Any]:
             found.append(check(patient))
     ranked = sorted(found, key=lambda finding: RANK[finding.level])
     asked = [f for f in ranked if f.level in ("severe", "warning")]
+    predicted = [column.name for column in patient.prepared.schema.predict]
     return {
         "patient": patient.name if patient.run is None else str(patient.run.path),
+        "column": patient.output.name,
+        "others": [name for name in predicted if name != patient.output.name],
         "findings": [finding.to_dict() for finding in ranked],
         "next": [{"why": f.check, "advice": f.advice, "command": f.command} for f in asked],
         "healthy": not asked,
@@ -89,20 +95,37 @@ def patient_of_data(
 
 def doctor(
     source: Any, predict: tuple[str, ...], given: tuple[str, ...] | None, settings: Mapping[str, Any],
-    data: Any, console: Console, allow: tuple[str, ...] = (),
+    data: Any, console: Console, allow: tuple[str, ...] = (), column: str | None = None,
+    report: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Examine a run directory, or data; a folder without config.toml is data."""
+    """Examine a run directory, or data; a folder without config.toml is data. `report` is a page to write."""
     if isinstance(source, str | Path) and (Path(source) / "config.toml").exists():
         if predict or given or settings:
             raise SettingError("A run is examined as it is: --predict, --given and --set are for data.")
-        return examine(patient_of_run(RunDirectory(Path(source), allow=allow), data, console), console)
-    return examine(patient_of_data(source, predict, given, settings, console), console)
+        patient = patient_of_run(RunDirectory(Path(source), allow=allow), data, console)
+    else:
+        patient = patient_of_data(source, predict, given, settings, console)
+    found = examine(replace(patient, column=predicted(patient, column)), console)
+    if report is not None:
+        write_atomic(report, doctor_page(found))
+    return found
+
+
+def predicted(patient: Patient, column: str | None) -> str | None:
+    """The name of a predicted column as it was asked for; `SettingError` where it is none."""
+    names = [c.name for c in patient.prepared.schema.predict]
+    if column is not None and column not in names:
+        raise SettingError(f"{column!r} is not predicted. {did_you_mean(column, names)}")
+    return column
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
     """For a terminal: each check with its number, then what to do next."""
     signs = {"severe": "✗", "warning": "!", "note": "·", "fine": "✓"}
-    said = [f"{signs[f['level']]} {f['check']}: {f['said'].rstrip('.')}." for f in found["findings"]]
+    said = []
+    if found["others"]:
+        said = [f"Looked at: {found['column']}. Not at: {', '.join(found['others'])} (--column).", ""]
+    said += [f"{signs[f['level']]} {f['check']}: {f['said'].rstrip('.')}." for f in found["findings"]]
     if found["healthy"]:
         return [*said, "", "Nothing to mend was found."]
     said += ["", "What to do next:"]

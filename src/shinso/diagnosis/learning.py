@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from . import inputs
 from .patient import FEW, SOME, Finding, Patient, gradient_norms, steps
 
 BATCH_STEPS = 60
@@ -21,6 +22,10 @@ SMOOTH = 3  # steps that a loss of the sweep is averaged over
 TOO_LOW, TOO_HIGH = 40.0, 0.4  # factors between which the best learning rate is near enough
 VANISHED, EXPLODED = 1e-6, 1e3
 DEAD, MANY_DEAD = 0.95, 0.6
+LOUD = 30.0  # root mean square of what reaches the first weights, above which it was not scaled
+
+
+WEIGHING = (F.linear, F.conv1d, F.conv2d, F.conv3d)
 
 
 def one_batch(patient: Patient) -> Finding:
@@ -137,6 +142,40 @@ def frozen(patient: Patient) -> Finding:
             "See that they need a gradient, and that what they give is used.", patient.command({}),
         )  # fmt: skip
     return Finding("frozen layers", "fine", 0.0, f"All weights moved, by {middle:.2g} of their size (median)")
+
+
+class Heard(TorchFunctionMode):
+    """Listens to the first layer that weighs values, and keeps how large they are (root mean square)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0.0
+        self.weight: Tensor | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if self.weight is None and func in WEIGHING and len(args) > 1 and isinstance(args[0], Tensor):
+            self.weight, self.size = args[1], float(args[0].detach().float().square().mean().sqrt())
+        return func(*args, **(kwargs or {}))
+
+
+def normalised(patient: Patient) -> Finding:
+    """What columns give to the network, and how large it is where the first weights read it."""
+    found = inputs.normalised(patient)
+    network = patient.fresh().eval()
+    rows, listener = patient.drawn(FEW), Heard()
+    with torch.no_grad(), listener:
+        network.features(patient.batch(rows), len(rows))
+    if found.level != "fine" or listener.size <= LOUD:
+        return found
+    named = [name for name, p in network.named_parameters() if p is listener.weight] or ["The first layer"]
+    return Finding(
+        "input normalised", "severe", listener.size,
+        f"{named[0]} reads values of size {listener.size:.3g}, where 1 is usual.",
+        "Scale them where the model reads them, as by the mean and std that its column learned.",
+        patient.command({}),
+    )  # fmt: skip
 
 
 class Rectified(TorchFunctionMode):

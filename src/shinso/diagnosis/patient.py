@@ -58,6 +58,7 @@ class Patient:
     name: str  # of the data, for commands
     options: dict[str, HeadOptions]
     run: RunDirectory | None = None
+    column: str | None = None  # of several predicted ones: the one whose answers are looked at
 
     def fresh(self) -> Network:
         """The network before its first step: of a run, the weights that it began with."""
@@ -73,8 +74,8 @@ class Patient:
 
     @cached_property
     def output(self) -> Column:
-        """The predicted column that is looked at: the first."""
-        return self.prepared.schema.predict[0]
+        """The predicted column that is looked at: the named one, else the first."""
+        return self.prepared.schema[self.column or self.prepared.schema.predict[0].name]
 
     def rows(self, part: str, most: int = MOST) -> Rows:
         """Some rows of a part, evenly spread."""
@@ -103,12 +104,12 @@ class Patient:
         return objective(network, self.prepared, config)
 
     def predictions(self, rows: Rows) -> Any:
-        """What the trained network says of the first predicted column."""
+        """What the trained network says of the column that is looked at."""
         loader = self.prepared.loader(rows, 512, targets=False)
         return predict_rows(self.trained, self.prepared.schema, loader, self.plan)[self.output.name]
 
     def truths(self, rows: Rows) -> Any:
-        """What is true of the first predicted column."""
+        """What is true of the column that is looked at."""
         return truths_of(self.prepared, rows)[self.output.name]
 
     def command(self, settings: Mapping[str, Any], extra: str = "") -> str:

@@ -99,12 +99,17 @@ def _entry(side: str, number: int, column: str, array: NDArray[Any], length: str
     return {"column": column, "name": name, "dtype": str(array.dtype), "shape": shape}
 
 
-def settled(network: Network) -> Network:
-    """A copy in which what depends on weights alone is computed once, not for every batch."""
+def settled(network: Network, *, narrow: bool = False) -> Network:
+    """A copy in which what depends on weights alone is computed once, not for every batch.
+
+    `narrow` where the runtime has integers of 32 bits whatever a graph says.
+    """
     copied = copy.deepcopy(network)
     for module in copied.modules():
         if isinstance(module, NgramNet | Spelling):
             module.settle()
+        if isinstance(module, NgramNet):
+            module.narrow = narrow
     return copied
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from ..columns import Column
+from ..columns.audio import Audio
 from ..columns.base import object_array
 from ..columns.category import Category
 from ..columns.datetime import Datetime
@@ -44,6 +47,7 @@ def odd_values(column: Column, rng: np.random.Generator) -> list[Any]:
     made: list[Any] = [None]
     if isinstance(column, Number):
         made += [column.low, column.high, 0.0, 1e30, -1e30, 1e-30, column.mean + 7 * column.std, "3.5"]
+        made += [float("nan"), -0.0, 5e-324, -1e15]
     elif isinstance(column, Category):
         made += [*column.labels[:1], *column.labels[-1:], "\u672a\u77e5 never seen", "", 1e9]
     elif isinstance(column, Labels):
@@ -57,9 +61,21 @@ def odd_values(column: Column, rng: np.random.Generator) -> list[Any]:
         sizes = ((1, 1), (93, 7), (7, 93), (column.height, column.width), (2 * column.height, column.width))
         made += [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
         made += [np.full((9, 9, 3), value, np.uint8) for value in (0, 255)]
+        made += [
+            rng.integers(0, 256, size, np.uint8)
+            for size in ((31, 17), (31, 17, 1), (31, 17, 4), (1031, 777, 3))
+        ]
     elif isinstance(column, Series):
         made += _series(column, rng)
+    elif isinstance(column, Audio):
+        made += [_silence(column, samples) for samples in (1, 100, 2 * column.length + 1)]
     return readable(column, [*made, *column.examples(rng, 4)])
+
+
+def _silence(column: Audio, samples: int) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros(samples, np.float32), column.rate, format="WAV", subtype="FLOAT")
+    return out.getvalue()
 
 
 def _series(column: Series, rng: np.random.Generator) -> list[Any]:

@@ -24,6 +24,7 @@ from ..columns.image import Image
 from ..config import ModelConfig
 from ..errors import DataError, MissingExtraError, SettingError, did_you_mean
 from ..features import Features
+from ..layers.convolution import guard
 from .base import Encoder, Input, Published, same
 from .images import reading, width_of
 from .residual import Normalise
@@ -96,6 +97,7 @@ class HubEncoder(Encoder):
         self.normalise = Normalise(column.mean, column.std)
         made = _timm(facts, column) if options.name.startswith("timm:") else _transformers(facts, column)
         self.body: nn.Module = made
+        guard(made)
         self.layout, self.classifier = options.name.partition(":")[0], str(facts.get("classifier", ""))
         self.width, self.channels = width_of(self, column)
 

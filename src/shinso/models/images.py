@@ -19,6 +19,7 @@ from ..columns.image import Image
 from ..config import ModelConfig
 from ..errors import DataError, SettingError
 from ..features import Features
+from ..layers.convolution import guard
 from . import alexnet, efficientnet, lenet, resnet, unet, vgg, vit
 from .base import Architecture, Encoder, Family, Input, Known, Published
 from .residual import ChannelsLast, Normalise
@@ -107,6 +108,7 @@ class PlainEncoder(Encoder):
         super().__init__(column, options)
         self.normalise = Normalise(column.mean, column.std) if isinstance(column, Image) else None
         self.body = made(**arguments(made, column))
+        guard(self.body)
         self.width, self.channels = width_of(self, column)
 
     def forward(self, values: Tensor) -> Features:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..columns.text import FIRST_CHARACTER, Text
 from ..config import ModelConfig
 from ..features import Features
+from ..layers.bytewise import hashed_bytewise
 from .base import Encoder
 
 BUCKETS = 1 << 16  # of the bag
@@ -64,6 +65,7 @@ class NgramNet(Encoder):
         self.dropout = nn.Dropout(0.5 if options.dropout is None else options.dropout)
         self.width, self.members = FILTERS * len(KERNELS) * 2, READERS + 1
         self.settled_VD: Tensor | None = None
+        self.narrow = False  # whether integers have 32 bits where this is run
         with torch.no_grad():
             for table in (self.bag, self.embed, self.subwords):
                 table.weight[0] = 0
@@ -76,10 +78,16 @@ class NgramNet(Encoder):
 
     def weigh(self, ids_BN: Tensor) -> Tensor:
         """(B, BAG): the sum of the embeddings of a text's n-grams, by how often they are found."""
-        keys = hashed(spelled(ids_BN, self.table_VL), self.orders, BUCKETS, seed=1)
-        keys += hashed(ids_BN, self.token_orders, BUCKETS, seed=0)
+        keys = self.keys(spelled(ids_BN, self.table_VL), self.orders, seed=1)
+        keys += self.keys(ids_BN, self.token_orders, seed=0)
         keys_BM, weights_BM = counted(torch.cat(keys, 1))
         return self.summed(keys_BM, weights_BM) + self.bag_bias
+
+    def keys(self, codes_BM: Tensor, orders: Sequence[int], seed: int) -> list[Tensor]:
+        """See `hashed`."""
+        if self.narrow:
+            return hashed_bytewise(codes_BM, orders, seed)
+        return hashed(codes_BM, orders, BUCKETS, seed)
 
     def summed(self, keys_BM: Tensor, weights_BM: Tensor) -> Tensor:
         """(B, BAG): the weighted sum of the embeddings of keys."""

@@ -43,7 +43,7 @@ from ..errors import SettingError
 from ..features import Features
 from ..layers.steps import onnx_states
 from .base import Encoder, Known
-from .series import TOKENS, within
+from .series import within
 from .spelling import Spelling
 
 Cell = Literal["rnn", "lstm", "gru"]
@@ -54,6 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 WIDTH, DROPOUT = 128, 0.3
+STEPS = 40  # a long series is brought to at least so many steps, fewer than twice as many
 WORD_DROPOUT = 0.3  # share of the tokens of a text that are not seen in training
 
 
@@ -244,7 +245,7 @@ class Readings(nn.Module):
 
     def __init__(self, column: Series, width: int) -> None:
         super().__init__()
-        self.stride = max(1, column.length // TOKENS)
+        self.stride = max(1, column.length // STEPS)
         self.linear = nn.Linear(2 * column.variables * self.stride, width)
 
     def forward(self, series_BTV: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import SettingError
-from ..layers.convolution import Conv3x3
+from ..layers.convolution import Conv1x1, Conv3x3
 from .base import Architecture, Backbone, Family, Reading, Size, chosen, same
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -105,7 +105,7 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     """A projection where the shape changes; None where the identity will do."""
     if stride == 1 and inputs == outputs:
         return None
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(Conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
 
 
 class ResNet(Backbone):

@@ -140,9 +140,9 @@ def covering(output: Json, calibration: Json) -> Iterator[Finding]:
     promised = found.get("promised", calibration.get("coverage", 0.9))
     what = "intervals held the truth"
     if output["kind"] == "category":
-        what = (
-            f"sets of possible classes ({number(found.get('size'), 3)} classes on average) held the true one"
-        )
+        size = number(found.get("size"), 3)
+        noun = "class" if size == "1" else "classes"
+        what = f"sets of possible classes ({size} {noun} on average) held the true one"
     text = f"Its {percent(promised, 0)} {what} in {percent(found['value'])} of the rows"
     inside = found["low"] <= promised <= found["high"]
     yield Finding("good" if inside or found["value"] >= promised else "warning", text + ".")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..console import Console
 from ..data.table import Table
 from ..evaluation import require_columns
@@ -21,7 +23,6 @@ def add_reference(path: Path, data: Any, allow: tuple[str, ...], console: Consol
     if run.data.get("window") is not None:
         table = Window.restore(run.data["window"]).everything(table, run.config.data)
     require_columns(run.schema, table.names, targets=False)
-    columns = {c: table.values(c.name) for c in run.schema.given}
-    keep_reference(run.path, columns, run.schema, run.config, table.describe())
+    keep_reference(run.path, table, np.arange(len(table)), run.schema, run.config)
     run.seal()
     console.say(f"{run.path} now keeps a reference from {table.describe()}")

@@ -70,10 +70,11 @@ def checks(
         if known and held:
             yield from of_column(day.day, column, held, known, private, level)
     own = [entry for entry in answered if mine(entry)]
+    most = max((c.get("days") for c in reference["columns"].values()), key=alike, default=None)
     for column in schema.predict:
         known = reference["answers"].get(column.name)
         if known and len(own) >= LEAST_ROWS:
-            yield from of_answers(day.day, column, own, known, private)
+            yield from of_answers(day.day, column, own, known, private, most)
             yield from of_quality(day.day, column, own, known, day.truths)
 
 
@@ -84,14 +85,19 @@ def of_column(
     present = [value for value in held if value is not None and value != UNREADABLE]
     n, missing = len(held), len(held) - len(present)
     shares = drift.of_shares(missing, n, known["missing"], known["rows"])
+    shares = day_to_day(shares, n, known.get("days"), "missing")
     yield Check(day, column.name, "missing", shares, missing / n, known["missing"] / max(1, known["rows"]))
-    found = compared(column, present, known["values"], private, level)
+    days: Mapping[str, Any] = known.get("days") or {}
+    found = compared(column, present, known["values"], private, None if alike(days) else level)
     if found is not None:
+        found = day_to_day(found, len(present), days)
+        if "centre" in days:
+            found = drift.far_out(found, _numbers(present), days["centre"], days["scale"])
         yield Check(day, column.name, "values", found, *_typical(column, present, known["values"]))
 
 
 def compared(
-    column: Column, live: Sequence[Any], training: Sequence[Any], private: Privacy, level: float
+    column: Column, live: Sequence[Any], training: Sequence[Any], private: Privacy, level: float | None
 ) -> Found | None:
     """The test that suits a kind of column; None where nothing can be compared."""
     live = [value for value in live if private.key or not (isinstance(value, dict) and "hash" in value)]
@@ -114,19 +120,31 @@ def compared(
     return drift.of_features(live_nD, reference_mD, portrait.names, level, rng)
 
 
+def alike(days: Mapping[str, Any] | None, kind: str = "values") -> float:
+    """How alike rows of one day were in training, see `days.within`; 0 where rows had no time."""
+    return float(days.get(kind, 0.0)) if days else 0.0
+
+
+def day_to_day(found: Found, rows: int, days: Mapping[str, Any] | None, kind: str = "values") -> Found:
+    """See `drift.allowed`."""
+    return drift.allowed(found, rows, alike(days, kind), int(days["days"])) if days else found
+
+
 def of_answers(
-    day: str, column: Column, own: Sequence[Entry], known: Mapping[str, Any], private: Privacy
-) -> Iterator[Check]:
-    """What was answered, and how sure it was."""
+    day: str, column: Column, own: Sequence[Entry], known: Mapping[str, Any], private: Privacy,
+    days: Mapping[str, Any] | None,
+) -> Iterator[Check]:  # fmt: skip
+    """What was answered, and how sure. Answers are as alike on a day as what they follow from."""
     given = [e.answers[column.name] for e in own if column.name in e.answers]
     answers = [found["answer"] for found in given if found["answer"] is not None]
-    found = compared(column, answers, known.get("answers", ()), private, 1.0)
+    found = compared(column, answers, known.get("answers", ()), private, None if alike(days) else 1.0)
     if found is not None:
+        found = day_to_day(found, len(answers), days)
         yield Check(day, column.name, "answers", found, *_typical(column, answers, known["answers"]))
     sure = _numbers([found["sure"] for found in given if "sure" in found])
     reference = _numbers(known.get("sure", ()))
     if len(sure) and len(reference):
-        found = drift.of_numbers(sure, reference)
+        found = day_to_day(drift.of_numbers(sure, reference), len(sure), days)
         yield Check(day, column.name, "sureness", found, float(sure.mean()), float(reference.mean()))
 
 

@@ -7,7 +7,7 @@ of a difference as large under no change (p), and an effect, 0 to 1: at least th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -135,19 +135,20 @@ def of_shares(live: int, n: int, reference: int, m: int) -> Found:
 
 
 def of_features(
-    live_nD: Floats, reference_mD: Floats, names: Sequence[str], level: float, rng: np.random.Generator
+    live_nD: Floats, reference_mD: Floats, names: Sequence[str], level: float | None, rng: np.random.Generator
 ) -> Found:
     """Portraits: the maximum mean discrepancy of all features together, and each feature by itself.
 
     The kernel is Gaussian with the median distance as its width (Gretton et al., 2012), by random features
     (Rahimi and Recht, 2007); p comes from permutations, which end early where nothing shows (Besag and
     Clifford, 1991). p is twice the smaller of that and of the features' own, corrected for their number.
+    Without a `level` the features' own alone count: permutations take rows to be independent.
     """
     if len(live_nD) < 2 or len(reference_mD) < 2:
         return Found(1.0, 0.0)
     each = [_kolmogorov(live_nD[:, i], reference_mD[:, i]) for i in range(live_nD.shape[1])]
     smallest = int(np.argmin([p for _, p in each]))
-    together = mmd(live_nD, reference_mD, level / 2, rng)
+    together = 1.0 if level is None else mmd(live_nD, reference_mD, level / 2, rng)
     higher = np.mean(live_nD[:, smallest]) > np.mean(reference_mD[:, smallest])
     p = min(1.0, 2 * min(together, len(each) * each[smallest][1]))
     what = f"{'higher' if higher else 'lower'}: {names[smallest]}"
@@ -176,6 +177,26 @@ def mmd(live_nD: Floats, reference_mD: Floats, level: float, rng: np.random.Gene
         beyond += int((((chosen_PN @ waves_NW) ** 2).sum(1) >= observed * (1 - 1e-6)).sum())
         made += count
     return (beyond + 1) / (made + 1)
+
+
+def allowed(found: Found, rows: int, alike: float, days: int) -> Found:
+    """A result with the p that days which differ by themselves leave of it.
+
+    Ranks among the rows of some days cannot be told apart further out than the outermost of these days.
+    """
+    if not alike or found.p >= 1:
+        return found
+    evidence = min(-np.log(max(found.p, 1e-305)), rows * np.log1p(days))
+    return replace(found, p=float(np.exp(-evidence / (1 + (rows - 1) * alike))))
+
+
+def far_out(found: Found, live_n: Floats, centre: float, scale: float) -> Found:
+    """A result of numbers, joined with how far the median of a day is from those of the training days.
+
+    Unlike ranks, distances go on beyond the outermost day. p is twice the smaller one.
+    """
+    p = float(np.exp(-abs(float(np.median(live_n)) - centre) / scale)) if scale > 0 else 1.0
+    return replace(found, p=min(1.0, 2 * min(found.p, p)))
 
 
 def worse(live_n: Floats, reference_m: Floats) -> Found:

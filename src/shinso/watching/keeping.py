@@ -9,22 +9,43 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from ..columns import Column, Values
 from ..columns.category import Category
 from ..config import RunConfig
+from ..data.loader import Rows
+from ..data.tabular import Tabular
 from ..schema import Schema
 from .condensing import Privacy
+from .days import Dated, days_of, spread_over_days
 from .reference import reference, some, write_reference
 
+LOOKED_AT = 100_000  # training rows that samples are drawn from
 
-def keep_reference(
-    folder: Path, columns: Mapping[Column, Values], schema: Schema, config: RunConfig, source: str
-) -> None:
-    """Sample the training values, and the answers on the evaluated rows that the folder already holds."""
+
+def keep_reference(folder: Path, table: Tabular, rows: Rows, schema: Schema, config: RunConfig) -> None:
+    """Sample the training rows, and the answers on the evaluated rows that the folder already holds."""
     private = Privacy(dropped=frozenset(filter(None, (n.strip() for n in config.data.private.split(",")))))
+    some_rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64))]
+    columns = {c: table.values(c.name, some_rows) for c in schema.given}
     kept = reference(columns, config.seed, private)
+    for name, facts in _days(table, rows, schema, config, kept, private).items():
+        kept[name]["days"] = facts
     answers = answers_in(folder / "predictions.safetensors", schema, config.seed)
-    write_reference(folder, kept, answers, source, private)
+    write_reference(folder, kept, answers, table.describe(), private)
+
+
+def _days(
+    table: Tabular, rows: Rows, schema: Schema, config: RunConfig, kept: Mapping[str, Any], private: Privacy
+) -> dict[str, dict[str, Any]]:
+    """By column how alike rows of a day are, where the rows have a time."""
+    dates = [c.name for c in schema.given if c.kind == "datetime"]
+    name = config.data.time or (dates[0] if len(dates) == 1 else None)
+    if name is None or name not in table.names:
+        return {}
+    chosen, day_n = days_of(table.values(name, rows), rows)
+    if not len(chosen):
+        return {}
+    columns = {c: table.values(c.name, chosen) for c in schema.given if c.name != name}
+    return spread_over_days(Dated(columns, day_n), kept, private)
 
 
 def answers_in(path: Path, schema: Schema, seed: int) -> dict[str, Any]:
