@@ -34,16 +34,16 @@ def draw(found: dict[str, list[float]]) -> None:
         down = [HEIGHT - TOP - (HEIGHT - 2 * TOP) * min(loss, HIGHEST) / HIGHEST for loss in losses]
         pen.line(list(zip(across, down, strict=True)), fill=COLOURS[model], width=3)
         pen.text((LEFT + 10 + 90 * k, 8), model, fill=COLOURS[model])
-    pen.text((LEFT, HEIGHT - 25), f"training loss, pass 1 to {len(losses)}", fill="black")
+    pen.text((LEFT, HEIGHT - 25), "training loss, from the first to the last pass", fill="black")
     picture.save("plain_and_residual.png")
 
 
 def main(*, tiny: bool = False) -> dict[str, float]:
     """Train plain and residual networks of 18 and 34 layers, and draw how they learn."""
-    folder, found = str(shinso.samples("digits", out="digits")), {}
+    folder, found = str(shinso.samples("digits", out="digits_resnet")), {}
     for model in ("plain34", "resnet34") if tiny else COLOURS:
         found[model] = training_loss(folder, model, 64 if tiny else 128, 2 if tiny else 8)
-        print(f"{model}: training loss {found[model][-1]:.3f} after {len(found[model])} passes")
+        print(f"{model}: training loss {found[model][-1]:.3f} after {2 if tiny else 8} passes")
     draw(found)
     return {model: losses[-1] for model, losses in found.items()}
 

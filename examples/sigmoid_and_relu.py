@@ -55,7 +55,7 @@ def draw(found: dict[str, float]) -> None:
 
 def main(*, tiny: bool = False) -> dict[str, float]:
     """Train both, deep and shallow, say what came of it, and draw it."""
-    folder, found = str(shinso.samples("digits", out="digits")), {}
+    folder, found = str(shinso.samples("digits", out="digits_mlp")), {}
     for depth, activation in ((d, a) for d in (1, DEEP) for a in COLOURS):
         share = found[f"{activation} {depth}"] = accuracy(folder, activation, depth, 4 if tiny else 12)
         print(f"{depth} layers of {activation}: accuracy {share:.1%}")

@@ -19,6 +19,7 @@ from shinso.columns.category import Category
 from shinso.columns.image import Image
 from shinso.columns.mask import Mask
 from shinso.columns.number import Number
+from shinso.columns.series import Series
 from shinso.config import ModelConfig, RunConfig
 from shinso.errors import DataError, SettingError
 from shinso.layers.convolution import Conv1x1, guard
@@ -278,6 +279,16 @@ def test_recipes_leave_the_sizes_of_a_preset_alone() -> None:
     assert chosen.train.epochs is not None and chosen.train.learning_rate is not None
     own = resolve(config.override({"train.epochs": 3}), Schema((column(),), (label,)), Facts(100, 28))
     assert own.train.epochs == 3
+
+
+def test_few_series_are_read_many_times_by_a_recurrent_network() -> None:
+    label = Category(name="label").fit(np.array(["a", "b"] * 9, object))
+    schema = Schema((Series(name="x", length=150, variables=1),), (label,))
+    config = RunConfig().override({"model.name": "lstm"})
+    passes = [resolve(config, schema, Facts(rows)).train.epochs for rows in (45, 243, 5_000)]
+    assert passes == [200, 60, 12]
+    assert resolve(config, schema, Facts(45)).train.learning_rate == 3e-3
+    assert resolve(RunConfig(), schema, Facts(45)).train.epochs == 60
 
 
 def test_the_catalogue_is_complete() -> None:

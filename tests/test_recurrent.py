@@ -17,8 +17,7 @@ from shinso.config import ModelConfig
 from shinso.errors import SettingError
 from shinso.models import encoder_for
 from shinso.models.peephole import PeepholeRecurrent, peephole
-from shinso.models.recurrent import KINDS, Cell, Recurrent, backwards
-from shinso.models.series import TOKENS
+from shinso.models.recurrent import KINDS, STEPS, Cell, Recurrent, backwards
 
 CELLS = pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 SHAPES = pytest.mark.parametrize(("depth", "both"), [(1, False), (1, True), (2, True)])
@@ -187,12 +186,12 @@ def test_attention_weighs_what_is_real(kind: str, both: bool) -> None:
 
 
 def test_readings_of_a_long_series_are_taken_together() -> None:
-    column = Series(name="x", length=3 * TOKENS + 5)
+    column = Series(name="x", length=3 * STEPS + 5)
     model = encoder_for(column, ModelConfig(name="gru", width=16)).eval()
-    series = torch.randn(2, 3 * TOKENS + 5, 1)
+    series = torch.randn(2, 3 * STEPS + 5, 1)
     series[1, 10:] = float("nan")
     features = model(series)
-    assert features.tokens.shape == (2, TOKENS + 2, 16) and features.mask.sum(1).tolist() == [TOKENS + 2, 4]
+    assert features.tokens.shape == (2, STEPS + 2, 16) and features.mask.sum(1).tolist() == [STEPS + 2, 4]
     alone = model(series[1:, :10])
     torch.testing.assert_close(alone.pool()[0], features.pool()[1], rtol=1e-4, atol=1e-5)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import shinso
 import shinso.keeper
+from shinso.checkpoints import save_checkpoint
 from shinso.columns.base import object_array
 from shinso.columns.category import Category
 from shinso.columns.image import Image
@@ -108,7 +109,7 @@ def test_going_on_gives_the_same_bits(tune: str, tmp_path: Path, published: Path
     straight = train(tmp_path / "straight", published, tune, data)
     pid = os.fork()
     if pid == 0:
-        save, count = shinso.keeper.save_checkpoint, [0]
+        save, count = save_checkpoint, [0]
 
         def die(*arguments: Any) -> None:
             save(*arguments)
@@ -116,7 +117,7 @@ def test_going_on_gives_the_same_bits(tune: str, tmp_path: Path, published: Path
             if count[0] == 7:
                 os._exit(0)
 
-        shinso.keeper.save_checkpoint = die  # type: ignore[assignment]
+        pytest.MonkeyPatch().setattr(shinso.keeper, "save_checkpoint", die)
         train(tmp_path, published, tune, data, **{"train.checkpoint_seconds": 0.0})
         os._exit(1)
     assert os.waitpid(pid, 0)[1] == 0
