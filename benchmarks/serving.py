@@ -33,7 +33,7 @@ from statistics import median
 from typing import Any
 
 import serving_neighbours
-from serving_load import PORT, Load, http_request, loaded, memory, server
+from serving_load import PORT, Load, http_request, loaded, memory, processor, server
 
 PEERS = Path(__file__).parent / "peers"
 READY = "/v2/health/ready"
@@ -90,15 +90,17 @@ def overload(command: list[str], request: bytes, seconds: float, deadline: float
         asyncio.run(loaded(request, 4, 1.0))
         calm = max((asyncio.run(loaded(request, n, 3.0)).told() for n in (2, 4, 8)), key=lambda t: t["rps"])
         before = memory(process)
-        rate = 10 * calm["rps"]
+        rate, used = 10 * calm["rps"], processor(process)
         storm = asyncio.run(loaded(request, round(rate), seconds, rate)).told()
-        during = memory(process)
+        during, spent = memory(process), processor(process)
         time.sleep(2.0)
         after = asyncio.run(loaded(request, 4, 3.0)).told()
         again = asyncio.run(loaded(request, round(rate), seconds / 3, rate)).told()
         rss = {"before": before, "after a storm": during, "after another": memory(process)}
+        used = [round(b - a, 1) for a, b in zip(used, spent, strict=True)]
         return {"calm": calm, "storm": storm, "after": after, "again": again, "rss_mb": rss,
-                "goodput": round(storm["rps"] / calm["rps"], 3), "deadline_ms": 1000 * deadline}  # fmt: skip
+                "goodput": round(storm["rps"] / calm["rps"], 3), "deadline_ms": 1000 * deadline,
+                "seconds, own and system": used}  # fmt: skip
 
 
 def exchanges(command: list[str], export: Path, request: bytes, count: int) -> Facts:

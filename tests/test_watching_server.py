@@ -77,8 +77,10 @@ def test_rows_are_kept_labelled_and_watched(runs: Path, tmp_path: Path, running:
     ids = set[str]()
     for i in range(30):
         ids.add(ask(running[0], f"user{i}")["id"])
+    assert tell(running[0], [min(ids), "nobody"]) == {"labels": 1, "unknown": 1}
     running[0].stop()
     store = Store(log)
+    assert set(store.labels()) == {min(ids)}
     entries = list(store.entries(0, 1e12))
     store.close()
     routes = Counter((e.model, e.route) for e in entries)
@@ -125,6 +127,15 @@ def ask(running: Running, key: str) -> dict[str, Any]:
     headers = {"content-type": "application/json", "x-shinso-key": key}
     request = urllib.request.Request(f"{running.url}/predict", json.dumps(ROW).encode(), headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def tell(running: Running, ids: list[str]) -> dict[str, Any]:
+    """Labels over the network."""
+    body = json.dumps({"rows": [{"id": id, "dear": "yes"} for id in ids]}).encode()
+    asked = urllib.request.Request(f"{running.url}/labels", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 

@@ -26,7 +26,7 @@ Table = dict[str, list[Any]]
 
 SHORT = 0.008  # seconds: a batch that is known to take less is computed on the loop
 LONG = 0.020  # seconds that a batch may take, where it has more than one row
-MEMORY = 0.9  # weight of the past in the measured time of a row
+MEMORY = 0.9  # weight of the past in what is measured
 
 
 @dataclass(eq=False)
@@ -78,6 +78,7 @@ class Batcher:
         self.waiting = 0  # rows
         self.running = 0  # batches
         self.per_row = 0.0  # seconds, measured
+        self.usual = 1.0  # rows of a request, measured
         self.counts = Counts()
         self._jobs: deque[Job] = deque()
         self._heavy: deque[Job] = deque()
@@ -98,7 +99,8 @@ class Batcher:
 
     def busy(self, deadline: float) -> float | None:
         """Seconds until what waits is computed, where that is too much; else None."""
-        return self.wait if self.waiting >= self.queue or self.wait > deadline else None
+        full = self.waiting > 0 and self.waiting + self.usual > self.queue
+        return self.wait if full or self.wait > deadline else None
 
     def check(self, until: float, count: int = 1) -> None:
         """Raise `Refusal` where the queue is full or the answer would come too late."""
@@ -110,6 +112,7 @@ class Batcher:
 
     def submit(self, job: Job) -> None:
         """Queue a request."""
+        self.usual = MEMORY * self.usual + (1 - MEMORY) * job.count
         self.check(job.until, job.count)
         self.waiting += job.count
         (self._heavy if job.heavy else self._jobs).append(job)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import orjson
@@ -185,7 +184,7 @@ def refusal(facts: Facts, seconds: float, *, end: bool, flat: bool = False) -> b
     return b"\r\n".join(lines)
 
 
-def protocol(options: Options, engine: Busy) -> Callable[..., asyncio.Protocol]:
+def protocol(options: Options, engine: Busy) -> type[Connection]:
     """The class of the connections of one server."""
     settings: dict[str, Any] = {
         "places": Places(options), "patience": options.patience, "engine": engine,

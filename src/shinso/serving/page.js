@@ -118,6 +118,7 @@ async function row() {
   for (const [position, one] of form.fields.entries()) {
     const input = $(`field-${position}`);
     input.removeAttribute("aria-invalid");
+    $(`field-${position}-error`)?.remove();
     if (one.file) {
       found[one.name] = files.has(one.name) ? await base64(files.get(one.name)) : null;
     } else if (one.kind === "series") {
@@ -143,7 +144,7 @@ async function ask(event) {
     const response = await fetch(form.covers ? `${address}?coverage=0.9` : address, options);
     const answer = await response.json();
     $("took").textContent = `${(performance.now() - started).toFixed(1)} ms`;
-    show(answer, body);
+    show(answer, body, address);
   } catch (error) {
     $("took").textContent = "";
     $("answer").replaceChildren(make("p", { className: "error" }, `The server was not reached: ${error.message}`));
@@ -153,29 +154,68 @@ async function ask(event) {
   }
 }
 
-function show(answer, body) {
+function show(answer, body, address) {
   $("result").hidden = false;
+  $("result-title").textContent = answer.error ? "No answer" : "Answer";
   const short = body.length > 300 ? `${body.slice(0, 200)}…` : body;
   const escaped = short.replaceAll("'", "'\\''");
   $("call").textContent = `curl ${location.origin}/models/${form.model}/predict \\\n  -H 'Content-Type: application/json' -d '${escaped}'`;
-  if (answer.error) {
-    const { message, remedy, field: name } = answer.error;
-    const position = form.fields.findIndex((one) => one.name === name);
-    if (position >= 0) {
-      $(`field-${position}`).setAttribute("aria-invalid", "true");
-      $(`field-${position}`).focus();
-    }
-    $("answer").replaceChildren(make("p", { className: "error" }, message), make("p", {}, remedy));
-    return;
-  }
+  if (answer.error) return refused(answer.error);
   const parts = Object.entries(answer.answers[0]).flatMap(([name, one]) => told(name, one, form.outputs.length > 1));
-  $("answer").replaceChildren(...parts);
+  const why = make("button", { type: "button", className: "quiet why" }, "Why?");
+  why.onclick = () => explain(why, body, address);
+  $("answer").replaceChildren(...parts, why);
   $("result").focus({ preventScroll: true });
   $("result").scrollIntoView({ block: "nearest" });
 }
 
+// The trouble stands at its field too, which is where the reader is taken.
+function refused({ message, remedy, field: name }) {
+  $("answer").replaceChildren(make("p", { className: "error" }, message), make("p", {}, remedy));
+  const position = form.fields.findIndex((one) => one.name === name);
+  if (position < 0) {
+    $("result").focus({ preventScroll: true });
+    $("result").scrollIntoView({ block: "nearest" });
+    return;
+  }
+  const input = $(`field-${position}`);
+  const note = make("p", { className: "error", id: `field-${position}-error` }, message);
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-errormessage", note.id);
+  input.closest(".field").append(note);
+  input.focus();
+}
+
+async function explain(button, body, address) {
+  button.disabled = true;
+  button.textContent = "Asking why…";
+  try {
+    const options = { method: "POST", headers: { "Content-Type": "application/json", ...headers() }, body };
+    const answer = await (await fetch(`${address}?explain=1`, options)).json();
+    if (answer.error) throw new Error(`${answer.error.message} ${answer.error.remedy}`);
+    button.replaceWith(because(answer.explanations[0]));
+  } catch (error) {
+    button.replaceWith(make("p", { className: "error" }, error.message));
+  }
+}
+
+function because(one) {
+  const number = (value) => value.toLocaleString(undefined, { maximumSignificantDigits: 3 });
+  const most = Math.max(...one.parts.map((part) => Math.abs(part.value)), 1e-12);
+  const rows = one.parts.slice(0, 12).map((part) => {
+    const name = part.name === part.column ? part.column : `${part.column}: ${part.name}`;
+    const side = part.value < 0 ? "against" : "for";
+    return make("div", { className: `row ${side}` }, make("span", {}, name),
+      make("meter", { value: Math.abs(part.value) / most, min: 0, max: 1, "aria-label": `${name} speaks ${side} it` }),
+      make("span", {}, number(part.value)));
+  });
+  const what = one.answer ? `${one.column}: ${one.answer}` : one.column;
+  const about = `What speaks for and against ${what}, in ${one.unit}. With everything hidden: ${number(one.hidden)}.`;
+  return make("section", { className: "because" }, make("h3", {}, "Why"), make("p", { className: "soft" }, about), ...rows);
+}
+
 function told(name, one, several) {
-  const parts = several ? [make("p", { className: "soft" }, name)] : [];
+  const parts = several ? [make("p", { className: "soft name" }, name)] : [];
   const number = typeof one.value === "number";
   const value = number ? one.value.toLocaleString(undefined, { maximumSignificantDigits: 7 }) : one.value;
   parts.push(make("p", { className: "value" }, typeof value === "string" ? value : JSON.stringify(value)));

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from ..errors import SettingError, ShinsoError, did_you_mean
+
+TYPES = re.compile(r",? or give the column another type[^.]*(?=\.)")  # which only who trains can do
 
 # Every code that the server gives, with its HTTP status. Clients may rely on them.
 CODES: dict[str, int] = {
@@ -99,7 +102,7 @@ def refusal_of(error: Exception, fields: Iterable[str] = ()) -> Refusal:
     if isinstance(error, SettingError):  # only a coverage is a setting of a request
         return Refusal("no_coverage", *sentences(str(error)), field="coverage")
     if isinstance(error, ShinsoError):
-        said = " ".join(str(error).split())
+        said = TYPES.sub("", " ".join(str(error).split()))
         field = next((name for name in fields if repr(name) in said), None)
         message, remedy = sentences(said)
         return Refusal("bad_value", message, remedy, field=field)

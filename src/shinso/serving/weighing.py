@@ -16,7 +16,7 @@ from .natural import Form
 LARGE = 65_536  # bytes of a value
 SMALL = 1_024  # bytes: deflate makes at most a thousand times as much of them
 PIXELS = 1_000_000  # decoded in about 10 ms
-RIFF = (b"RIFF", "UklGR")  # a WAV file, also in base64: as long as it looks
+RIFF, RIFF_TEXT = b"RIFF", "UklGR"  # a WAV file, also in base64: as long as it looks
 
 
 def is_heavy(rows: Mapping[str, Any], form: Form) -> bool:
@@ -31,7 +31,7 @@ def weighs(value: Any, kind: str) -> bool:
     if len(value) > LARGE:
         return True
     if kind == "audio":
-        return not value.startswith(RIFF[0] if isinstance(value, bytes) else RIFF[1])
+        return value[: len(RIFF)] != RIFF and value[: len(RIFF_TEXT)] != RIFF_TEXT
     try:
         width, height, _ = measure(value, "")
     except DataError:  # which the column refuses as quickly
