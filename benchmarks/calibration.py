@@ -85,7 +85,7 @@ def interval_error(errors_m: NDArray[Any], truth_n: NDArray[Any], prediction_n: 
     return float(np.abs(np.array(held) - levels).mean())
 
 
-def trained(data: Path, name: str, folder: Path) -> tuple[RunDirectory, Table, Table, str]:
+def trained(data: Path, name: str, folder: Path, effort: str) -> tuple[RunDirectory, Table, Table, str]:
     """A quick model, and rows that it has not seen."""
     sources = {
         "adult": ("adult/adult-train.csv", None), "california": ("california_housing/housing.csv", None),
@@ -99,7 +99,7 @@ def trained(data: Path, name: str, folder: Path) -> tuple[RunDirectory, Table, T
     target = {"adult": table.names[-1], "california": "median_house_value", "fashion_mnist": "label"}[name]
     rows = {column: list(table.values(column, train)) for column in table.names}
     settings = {**FAST, "data.audit": False, **({"train.epochs": 2} if name == "fashion_mnist" else {})}
-    run = shinso.train(rows, predict=target, effort="quick", out=folder / name, quiet=True, settings=settings)
+    run = shinso.train(rows, predict=target, effort=effort, out=folder / name, quiet=True, settings=settings)
     held = table.take(test) if second is None else Table.read(data / second, RunConfig().data)
     return RunDirectory(run.path), held, Table.read(rows), target
 
@@ -115,11 +115,12 @@ def judged(run: RunDirectory, table: Table, target: str) -> tuple[NDArray[Any], 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--effort", default="quick", help="of the training: quick, balanced, best")
     parser.add_argument("names", nargs="*", default=["california", "adult", "fashion_mnist"])
     options, bad = parser.parse_args(), False
     for name in options.names:
         with tempfile.TemporaryDirectory() as folder:
-            run, held, seen, target = trained(options.data, name, Path(folder))
+            run, held, seen, target = trained(options.data, name, Path(folder), options.effort)
             column = run.schema[target]
             truth, prediction = judged(run, held, target)
             own = np.abs(np.subtract(*judged(run, seen, target))) if column.kind == "number" else None

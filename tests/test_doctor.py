@@ -98,6 +98,10 @@ def freeze(run: RunDirectory) -> None:
     run.write_weights(state)
 
 
+def interrupt(document: Any) -> None:
+    document["training"].update(stopped="a request to end", steps=30)
+
+
 def kill(state: dict[str, Any]) -> None:
     state["encoders.scalars.layers.1.bias_K1W"] -= 1e4
 
@@ -163,6 +167,7 @@ FAULTS: tuple[Case, ...] = (
     ("train/validation gap", by_heart, "y", {"settings": {"train.epochs": 40}}, untouched),
     ("trained to the end", homes, "dear", {"settings": UNFINISHED}, untouched),
     ("baseline", homes, "dear", {}, edited("evaluation.json", beaten)),
+    ("trained to the end", homes, "dear", {}, edited("evaluation.json", interrupt)),
     ("one batch", seen, "shape", {"settings": {"model.name": BLIND}, "allow": (BLIND,)}, untouched),
     ("augmentation", ramps, "side", {"settings": {"train.augment": "none", "train.batch_size": 20}}, flip),
 )  # fmt: skip
@@ -170,7 +175,9 @@ FAULTS: tuple[Case, ...] = (
 
 @pytest.fixture(scope="module")
 def home_run(tmp_path_factory: pytest.TempPathFactory) -> shinso.Run:
-    return trained(tmp_path_factory.mktemp("home") / "run", homes(), "dear")
+    run = trained(tmp_path_factory.mktemp("home") / "run", homes(), "dear")
+    assert not run.evaluation["training"]["stopped"]  # SIGTERM would end it early, without an error
+    return run
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,9 @@ def gap(patient: Patient) -> Finding:
 def finished(patient: Patient) -> Finding:
     """Whether validation was still getting better at the end: more epochs before more of anything else."""
     assert patient.run is not None
+    training = patient.run.evaluation["training"]
+    if training["stopped"]:
+        return _cut_short(patient, training["stopped"], training["steps"])
     history = [e for e in patient.run.metrics if e.get("validation")]
     losses = [sum(e["loss"].values()) for e in history]
     if len(losses) < 4:
@@ -145,6 +148,17 @@ def finished(patient: Patient) -> Finding:
         return Finding("trained to the end", "warning", falling, f"{said}: it was still learning.",
                        "Train longer.", patient.command({"train.epochs": epochs}))  # fmt: skip
     return Finding("trained to the end", "fine", falling, said)
+
+
+def _cut_short(patient: Patient, why: str, step: int) -> Finding:
+    """A training that something ended before its plan was done; patience is part of the plan."""
+    said = f"It ended at step {step:,}: {why}."
+    if why.startswith("no better validation score"):
+        return Finding("trained to the end", "fine", None, said)
+    return Finding(
+        "trained to the end", "warning", float(step), f"{said} What follows may come from that alone.",
+        "Train it again, to the end.", patient.command({}),
+    )  # fmt: skip
 
 
 def _short(patient: Patient, validations: int) -> Finding:
