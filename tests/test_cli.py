@@ -48,6 +48,11 @@ def test_every_parameter_of_every_verb_has_help_and_a_flag() -> None:
             assert cli._helps(inspect.getdoc(verb) or "").get(parameter), (name, parameter)
 
 
+def test_no_help_shows_a_doubled_percent_sign() -> None:
+    done = program("evaluate", "--help")
+    assert "95% interval" in " ".join(done.stdout.split()) and "%%" not in done.stdout
+
+
 def test_the_flags_are_these_and_no_others() -> None:
     """Growing the command line is a visible act."""
     flags = {name: sorted(inspect.signature(verb).parameters) for name, verb in cli.VERBS.items()}

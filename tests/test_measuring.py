@@ -422,3 +422,33 @@ def test_a_run_on_data_in_memory_says_what_it_needs(small_train: Callable[..., s
     run = small_train(houses(), predict="dear")
     with pytest.raises(shinso.RunError, match="in memory"):
         shinso.evaluate(run, by="city", quiet=True)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "explain", "doctor"])
+def test_data_without_a_column_that_the_run_needs(verb: str, run: shinso.Run, tmp_path: Path) -> None:
+    lines = (run.path.parent / "houses.csv").read_text("utf-8").splitlines()
+    lacking = tmp_path / "lacking.csv"
+    lacking.write_text("\n".join(line.partition(",")[2] for line in lines) + "\n", "utf-8")
+    out = tmp_path / "out"
+    asked = {"out": out} if verb != "doctor" else {"report": out}
+    with pytest.raises(shinso.DataError, match=r"no column 'area'.*It has: 'city', 'dear'\."):
+        getattr(shinso, verb)(run, lacking, quiet=True, **asked)
+    assert not out.exists()
+
+
+def test_mistakes_on_the_command_line_end_with_status_two(
+    run: shinso.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (run.path.parent / "houses.csv").read_text("utf-8").splitlines()
+    one = tmp_path / "kyoto.csv"
+    one.write_text("\n".join(line for line in lines if "Kyoto" in line or line == lines[0]) + "\n", "utf-8")
+    for arguments, words in (
+        (["evaluate", str(run.path), str(one), "--protect", "city"], "only one group of at least 10 rows"),
+        (["evaluate", str(run.path), "--by", "area>1e9"], "Check the spelling of its values, or widen it"),
+        (["evaluate", str(run.path), "--by", "area>>9"], "expected the end"),
+        (["explain", str(run.path), str(one), "--method", "gradcam"], "every model: shap, occlusion, lime"),
+        (["doctor", str(run.path), str(one)], "its content has changed. Put the old data back"),
+    ):
+        assert cli.main([*arguments, "--quiet"]) == 2
+        said = capsys.readouterr()
+        assert words in said.err and said.out == "" and "Traceback" not in said.err

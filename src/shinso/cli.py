@@ -107,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=text.partition("\n")[0].replace("%", "%%"),
-            description=text.partition("\n")[0].replace("%", "%%"),
+            description=text.partition("\n")[0],  # only `help` is formatted with %
             allow_abbrev=False,
         )
         for parameter in inspect.signature(function).parameters.values():
