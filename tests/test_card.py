@@ -45,7 +45,7 @@ def test_card_says_what_who_uses_it_has_to_know(
     before = text
     found = run.evaluate(by="city", protect="sex")
     text, page = (run.path / "card.md").read_text("utf-8"), (run.path / "report.html").read_text("utf-8")
-    assert text != before and "`dear` by `sex`: demographic_parity" in text
+    assert text != before and "`dear` by `sex`: demographic parity" in text and "(95% interval 0" in text
     assert 'id="parts"' in page and "dear, by slice" in page and "Gaps between groups" in page
     assert found["slices"] and shinso.Run(run.path).evaluation["worst_slices"] is not None
     run.predict(table)  # still sealed

@@ -90,7 +90,11 @@ def _slices(data: ReportData) -> Iterator[str]:
     for name, output in fair.get("outputs", {}).items():
         for gap, estimate in output["gaps"].items():
             if estimate["value"] is not None:
-                yield f"- {_code(name)} by {_code(fair['protect'])}: {gap} {number(estimate['value'], 3)}"
+                ends = interval(gap, estimate)
+                yield (
+                    f"- {_code(name)} by {_code(fair['protect'])}: {gap.replace('_', ' ')} "
+                    f"{measured(gap, estimate)}" + (f" (95% interval {ends})" if ends else "")
+                )
 
 
 def _limits(data: ReportData) -> Iterator[str]:

@@ -74,7 +74,7 @@ def _fairness(result: Json) -> Iterator[str]:
         yield from ("", f"{name}, by {found['protect']}{positive}")
         yield from _table([_group_row(row) for row in output["by_group"]])
         for gap, estimate in output["gaps"].items():
-            yield f"  {gap} {_ends(estimate)}"
+            yield f"  {gap} {_ends(gap, estimate)}"
 
 
 def _group_row(row: Json) -> list[str]:
@@ -87,12 +87,18 @@ def _group_row(row: Json) -> list[str]:
             *(f"{said} {percent(row[key]['value'])}" for said, key in rates.items())]  # fmt: skip
 
 
-def _ends(estimate: Json) -> str:
+def _ends(metric: str, estimate: Json) -> str:
     if estimate["value"] is None:
         return f"unknown: {estimate.get('reason', '')}"
-    if estimate.get("low") is None:
-        return f"{estimate['value']:.4g}"
-    return f"{estimate['value']:.4g} ({estimate['low']:.4g} to {estimate['high']:.4g})"
+    ends = interval(metric, estimate)
+    return measured(metric, estimate) + (f" ({ends})" if ends else "")
+
+
+def _plain(estimate: Json) -> str:
+    """As a requirement is written: a share as a fraction, with more digits than the interval justifies."""
+    if estimate["value"] is None or estimate.get("low") is None:
+        return number(estimate["value"]) if estimate["value"] is not None else _ends("", estimate)
+    return f"{number(estimate['value'])} ({number(estimate['low'])} to {number(estimate['high'])})"
 
 
 def _folds(result: Json) -> Iterator[str]:
@@ -106,8 +112,8 @@ def _folds(result: Json) -> Iterator[str]:
         )
         yield from _table(
             [
-                [word(metric).name, _ends(estimate),
-                 "folds " + " ".join("n/a" if v is None else f"{v:.4g}" for v in estimate["folds"])]
+                [word(metric).name, _ends(metric, estimate),
+                 "folds " + " ".join(measured(metric, {"value": v}, estimate) for v in estimate["folds"])]
                 for metric, estimate in output["metrics"].items()
             ]
         )  # fmt: skip
@@ -119,7 +125,10 @@ def _curve(result: Json) -> Iterator[str]:
         return
     yield from ("", f"{found['column']}, {word(found['metric']).name} on validation rows, by training rows")
     yield from _table(
-        [[count(n), _ends(point)] for n, point in zip(found["rows"], found["points"], strict=True)]
+        [
+            [count(n), _ends(found["metric"], point)]
+            for n, point in zip(found["rows"], found["points"], strict=True)
+        ]
     )
     yield found["verdict"]
 
@@ -131,7 +140,7 @@ def _required(result: Json) -> Iterator[str]:
     for one in result["required"]:
         state = "holds" if one["holds"] else "DOES NOT HOLD"
         sure = "" if one["surely"] or not one["holds"] else ", though not over the whole interval"
-        yield f"{one['require']} {state}{sure}: {one['output']} {_ends(one)}"
+        yield f"{one['require']} {state}{sure}: {one['output']} {_plain(one)}"
 
 
 def mitigation_lines(result: Json) -> list[str]:

@@ -33,7 +33,7 @@ def slices(data: ReportData) -> Iterator[Content]:
                  interval(main, value) if known else ""]
             )  # fmt: skip
         head = ["slice", "rows", word(main).name, "95% interval"]
-        yield table(head, rows, numeric=(1, 2), caption=f"{name}, by slice", sortable=True)
+        yield table(head, rows, numeric=(1, 2, 3), caption=f"{name}, by slice", sortable=True)
 
 
 def worst(data: ReportData) -> Iterator[Content]:
@@ -72,9 +72,9 @@ def groups(data: ReportData) -> Iterator[Content]:
             ]
         yield table(head, rows, numeric=range(1, len(head)), caption=f"{name}, by {found['protect']}")
         gaps: list[list[Content]] = [
-            [gap.replace("_", " "), *_ends(value)] for gap, value in output["gaps"].items()
+            [gap.replace("_", " "), *_ends(gap, value)] for gap, value in output["gaps"].items()
         ]
-        yield table(["gap", "value", "95% interval"], gaps, numeric=(1,), caption="Gaps between groups")
+        yield table(["gap", "value", "95% interval"], gaps, numeric=(1, 2), caption="Gaps between groups")
 
 
 def folds(data: ReportData) -> Iterator[Content]:
@@ -82,12 +82,12 @@ def folds(data: ReportData) -> Iterator[Content]:
     found = data.parts.get("cross_validation") or {}
     for name, output in found.get("outputs", {}).items():
         rows: list[list[Content]] = [
-            [word(metric).name, *_ends(value),
-             "  ".join("n/a" if v is None else f"{v:.4g}" for v in value["folds"])]
+            [word(metric).name, *_ends(metric, value),
+             "  ".join(measured(metric, {"value": v}, value) for v in value["folds"])]
             for metric, value in output["metrics"].items()
         ]  # fmt: skip
         caption = f"{name}, cross-validated in {found['folds']} folds by {found['by']}"
-        yield table(["metric", "mean", "95% interval", "folds"], rows, numeric=(1,), caption=caption)
+        yield table(["metric", "mean", "95% interval", "folds"], rows, numeric=(1, 2), caption=caption)
 
 
 def curve(data: ReportData) -> Iterator[Content]:
@@ -95,10 +95,11 @@ def curve(data: ReportData) -> Iterator[Content]:
     found = data.parts.get("learning_curve")
     if found:
         rows: list[list[Content]] = [
-            [count(n), *_ends(point)] for n, point in zip(found["rows"], found["points"], strict=True)
+            [count(n), *_ends(found["metric"], point)]
+            for n, point in zip(found["rows"], found["points"], strict=True)
         ]
         head = ["training rows", word(found["metric"]).name, "95% interval"]
-        yield table(head, rows, numeric=(0, 1), caption=f"{found['column']}, by training rows")
+        yield table(head, rows, numeric=(0, 1, 2), caption=f"{found['column']}, by training rows")
         yield h("p", None, found["verdict"])
 
 
@@ -106,8 +107,7 @@ def _share(value: float | None) -> str:
     return "n/a" if value is None else percent(value)
 
 
-def _ends(estimate: Json) -> tuple[str, str]:
+def _ends(metric: str, estimate: Json) -> tuple[str, str]:
     if estimate["value"] is None:
         return "unknown", str(estimate.get("reason", ""))
-    known = estimate.get("low") is not None
-    return f"{estimate['value']:.4g}", f"{estimate['low']:.4g} to {estimate['high']:.4g}" if known else ""
+    return measured(metric, estimate), interval(metric, estimate)
