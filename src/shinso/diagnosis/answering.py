@@ -86,7 +86,8 @@ def baseline(patient: Patient) -> Finding:
     longer = patient.command({}, "--effort best")
     if found["high"] is not None and found["high"] < 0:
         return Finding(
-            "baseline", "warning", found["value"], f"{said}: a simple model is better.",
+            "baseline", "warning", found["value"],
+            f"Its {output['main']} is worse by {abs(found['value']):.3g} than that of {best['name']}.",
             "Train longer or with more rows; else take the simple model.", longer,
         )  # fmt: skip
     if found["low"] is None or found["low"] <= 0:
