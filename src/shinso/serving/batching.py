@@ -2,7 +2,9 @@
 
 A batch is what came while the batch before was computed: alone on an idle server, many under load, so the
 delay follows the load without a setting. Batches that are known to be short are computed on the server's own
-loop, where they cost no change of thread; long ones, and rows with large files, in threads.
+loop, where they cost no change of thread; long ones, and rows with large files, in threads. Where much waits,
+the middling ones are computed on the loop too: requests that cannot be answered then stay in their sockets
+until the batch is done, and are refused together, while beside a thread each would interrupt it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ Table = dict[str, list[Any]]
 
 SHORT = 0.008  # seconds: a batch that is known to take less is computed on the loop
 LONG = 0.020  # seconds that a batch may take, where it has more than one row
+CROWDED = 0.5  # of the queue, or of the time until the deadline: the loop is better held up than interrupted
 MEMORY = 0.9  # weight of the past in what is measured
 
 
@@ -134,12 +137,18 @@ class Batcher:
         if not jobs:
             return
         rows = sum(job.count for job in jobs)
-        if not (self._heavies or self._besides) and 0 < self.per_row * rows < SHORT:
+        if not (self._heavies or self._besides) and 0 < self.per_row * rows <= self._here(jobs[-1]):
             self._deliver(jobs, self._work(jobs))
             self._again()
         else:
             self._busy = True
             self._in_thread(jobs, heavy=False)
+
+    def _here(self, last: Job) -> float:
+        """Seconds that a batch may take on the loop."""
+        left = last.until - asyncio.get_running_loop().time()
+        crowded = self.waiting > CROWDED * self.queue or self.wait > CROWDED * left > 0
+        return LONG if crowded else SHORT
 
     def _room(self) -> int:
         """Rows that the next batch may have."""
