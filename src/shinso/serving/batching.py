@@ -28,6 +28,7 @@ Table = dict[str, list[Any]]
 
 SHORT = 0.008  # seconds: a batch that is known to take less is computed on the loop
 LONG = 0.020  # seconds that a batch may take, where it has more than one row
+TURNS = 24  # of the loop between two such batches where much waits: libuv accepts one connection a turn
 CROWDED = 0.5  # of the queue, or of the time until the deadline: the loop is better held up than interrupted
 MEMORY = 0.9  # weight of the past in what is measured
 
@@ -87,6 +88,7 @@ class Batcher:
         self._heavy: deque[Job] = deque()
         self._heavies = 0
         self._besides = 0  # explanations, which compute between the batches
+        self._turns = 0  # of the loop to let pass
         self._scheduled = self._busy = False
         self._lock = threading.Lock()  # one forward at a time
 
@@ -125,6 +127,10 @@ class Batcher:
 
     def _flush(self) -> None:
         """Start what can be started."""
+        if self._turns:
+            self._turns -= 1
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
         self._scheduled = False
         if self._heavy and not self._heavies:
             heavy = self._take(self._heavy, 1)
@@ -137,8 +143,10 @@ class Batcher:
         if not jobs:
             return
         rows = sum(job.count for job in jobs)
-        if not (self._heavies or self._besides) and 0 < self.per_row * rows <= self._here(jobs[-1]):
+        limit = self._here(jobs[-1])
+        if not (self._heavies or self._besides) and 0 < self.per_row * rows <= limit:
             self._deliver(jobs, self._work(jobs))
+            self._turns = TURNS if limit > SHORT else 0
             self._again()
         else:
             self._busy = True
