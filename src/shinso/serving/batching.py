@@ -102,10 +102,14 @@ class Batcher:
         """Seconds until what waits is computed, as far as one can know."""
         return self.waiting * self.per_row
 
-    def busy(self, deadline: float) -> float | None:
-        """Seconds until what waits is computed, where that is too much; else None."""
-        full = self.waiting > 0 and self.waiting + self.usual > self.queue
-        return self.wait if full or self.wait > deadline else None
+    def busy(self, deadline: float, coming: int = 0) -> float | None:
+        """Seconds until what waits is computed, where that is too much; else None.
+
+        `coming` requests were let in and are about to be queued.
+        """
+        rows = self.waiting + coming * self.usual
+        full = self.waiting > 0 and rows + self.usual > self.queue
+        return rows * self.per_row if full or rows * self.per_row > deadline else None
 
     def check(self, until: float, count: int = 1) -> None:
         """Raise `Refusal` where the queue is full or the answer would come too late."""

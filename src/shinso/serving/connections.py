@@ -50,6 +50,9 @@ class Busy(Protocol):
     def busy(self) -> float | None:
         """The seconds."""
 
+    def coming(self) -> None:
+        """Count a request that is let in."""
+
     def rejected(self) -> float:
         """Count a request that is refused for it; gives the seconds to hold the refusal back."""
 
@@ -140,6 +143,8 @@ class Connection(HttpToolsProtocol):
         odd = b"x-deadline-ms" in sent and not self._waits
         if seconds is None or not (asks and self._first) or odd:
             super().on_headers_complete()
+            if asks:
+                self.engine.coming()
             return
         self._refusing = max(0.1, seconds)
         length = sent.get(b"content-length", b"none")
