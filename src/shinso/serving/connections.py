@@ -147,7 +147,7 @@ class Connection(HttpToolsProtocol):
                 self.engine.coming()
             return
         self._refusing = max(0.1, seconds)
-        length = sent.get(b"content-length", b"none")
+        length = sent.get(b"content-length", b"none" if b"transfer-encoding" in sent else b"0")
         if not length.isdigit() or int(length) > MOST_HEAD or not self.parser.should_keep_alive():
             self.engine.rejected()
             self._refuse("overloaded", MORE, LATER)
