@@ -318,7 +318,12 @@ def test_a_name_of_the_hub_is_answered_at_once_without_a_network(
     pytest.importorskip("transformers", reason="transformers is not installed")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     asked: list[str] = []
-    monkeypatch.setattr("shinso.models.hub.reachable", lambda address: asked.append(address) or False)
+
+    def away(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    monkeypatch.setattr("shinso.models.hub.reachable", away)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the network was asked")
