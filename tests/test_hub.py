@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import types
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from shinso.columns.text import Text
 from shinso.config import ModelConfig
 from shinso.errors import DataError, MissingExtraError, SettingError
 from shinso.models import encoder_for
-from shinso.models.hub import configuration, hub_input
+from shinso.models.hub import configuration, hub_input, reachable
 from shinso.schema import tokenizer_at
 
 FAST = {"train.epochs": 1, "train.threads": 1, "train.batch_size": 16, "train.ema": 0.0}
@@ -309,3 +310,35 @@ def test_japanese_is_cut_as_transformers_cuts_it(subword: str, lower: bool, tmp_
     theirs = library.BertJapaneseTokenizer(str(path), **more)
     for text in TEXTS:
         assert japanese_column(path).encode(text).tolist() == theirs(text).input_ids, text
+
+
+def test_a_name_of_the_hub_is_answered_at_once_without_a_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked: list[str] = []
+
+    def away(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    monkeypatch.setattr("shinso.models.hub.reachable", away)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    with pytest.raises(SettingError, match=r"cannot be reached from here\. Put its config\.json.*hf:FOLDER"):
+        configuration(ModelConfig(name="hf:nobody/nothing-of-that-name"))
+    with pytest.raises(SettingError, match="Put its config"):
+        configuration(ModelConfig(name=f"hf:{tmp_path / 'none'}"))
+    assert len(asked) == 1, "a folder is no name of the hub"
+
+
+def test_a_server_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shinso.models.hub.PATIENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert not reachable(address), "it accepts, and says nothing"
+    assert not reachable(address), "nobody listens"

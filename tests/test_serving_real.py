@@ -59,7 +59,7 @@ def shares(answers: list[Any]) -> Any:
     return np.array([list(a["dear"]["probabilities"].values()) for a in answers])
 
 
-@pytest.mark.parametrize("kind", ["run", "export"])
+@pytest.mark.parametrize("kind", ["run", "export", "openvino"])
 def test_batched_answers_equal_those_alone_and_those_of_predict(
     kind: str, run: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -149,8 +149,19 @@ sys.exit(code)
 """
 
 
+@pytest.fixture(scope="module")
+def openvino(run: Path) -> Path:
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    return shinso.export(run, to="openvino", data=houses(60), out=run.parent / "openvino", quiet=True)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_process_serves_an_export_without_torch_and_ends_in_order(export: Path) -> None:
+@pytest.mark.parametrize("target", ["export", "openvino"])
+def test_a_process_serves_an_export_without_torch_and_ends_in_order(
+    target: str, request: pytest.FixtureRequest
+) -> None:
+    export = request.getfixturevalue(target)
     command = [
         sys.executable,
         "-c",

@@ -11,8 +11,14 @@ B rows, C channels, H, W pixels or cells.
 from __future__ import annotations
 
 import json
+import re
+import ssl
 import tempfile
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +40,8 @@ WEIGHTS = "model.safetensors"
 PICKLED = "pytorch_model.bin"  # read as tensors only, where there is nothing better
 BESIDE = ("tokenizer_config.json", "tokenizer.json", "vocab.txt")
 MOST_BYTES = 1 << 20  # of a configuration
+REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")  # what else is named is a folder
+PATIENCE = 3.0  # seconds in which the hub has to answer at all
 
 
 def from_hub(name: str) -> bool:
@@ -52,26 +60,57 @@ def configuration(options: ModelConfig) -> dict[str, Any]:
     hub, _, name = options.name.partition(":")
     if hub == "timm":
         return {"hub": json.dumps(_timm_facts(name))}
-    found: dict[str, Any] = {"hub": json.dumps(_transformers_facts(name))}
-    beside = None if options.weights else _weights_of(name)
+    fetch = REPOSITORY.fullmatch(name) is not None and not Path(name).is_dir()
+    fetch = fetch and reachable(_endpoint())
+    found: dict[str, Any] = {"hub": json.dumps(_transformers_facts(name, fetch=fetch))}
+    beside = None if options.weights else _weights_of(name, fetch=fetch)
     return found | ({"weights": str(beside)} if beside else {})
 
 
-def _weights_of(name: str) -> Path | None:
+def reachable(address: str) -> bool:
+    """Whether a server answers within `PATIENCE` seconds, asked once.
+
+    The libraries of the hub ask again for half a minute where there is no network. In a thread, for who
+    looks a name up cannot be told to stop.
+    """
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(_answers(address)), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return found == [True]
+
+
+def _answers(address: str) -> bool:
+    asked = urllib.request.Request(address, method="HEAD")
+    try:
+        with urllib.request.urlopen(asked, timeout=PATIENCE):
+            return True
+    except urllib.error.HTTPError:
+        return True  # an answer, if no good one
+    except OSError as error:
+        return isinstance(getattr(error, "reason", error), ssl.SSLError)  # the library has settings for it
+
+
+def _endpoint() -> str:
+    transformers_library()
+    return str(import_module("huggingface_hub.constants").ENDPOINT)
+
+
+def _weights_of(name: str, *, fetch: bool) -> Path | None:
     """The file of weights in a folder, or of a name of the hub, its tokenizer fetched beside it."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return next((folder / file for file in (WEIGHTS, PICKLED) if (folder / file).is_file()), None)
     for file in BESIDE:
-        _fetched(name, file)
-    found = (_fetched(name, file) for file in (WEIGHTS, PICKLED))
+        _fetched(name, file, fetch=fetch)
+    found = (_fetched(name, file, fetch=fetch) for file in (WEIGHTS, PICKLED))
     return next((path for path in found if path), None)
 
 
-def _fetched(name: str, file: str) -> Path | None:
+def _fetched(name: str, file: str, *, fetch: bool) -> Path | None:
     """A file of a network of the hub, on this machine; None where it has no such file."""
     try:
-        return Path(transformers_library().utils.cached_file(name, file))
+        return Path(transformers_library().utils.cached_file(name, file, local_files_only=not fetch))
     except OSError:
         return None
 
@@ -180,13 +219,13 @@ def transformers_library() -> Any:
     return transformers
 
 
-def _transformers_facts(name: str) -> dict[str, Any]:
+def _transformers_facts(name: str, *, fetch: bool) -> dict[str, Any]:
     """What a folder (or the hub) says about a network; code in it is never run."""
     library = transformers_library()
     try:
-        found = library.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        found = library.AutoConfig.from_pretrained(name, trust_remote_code=False, local_files_only=not fetch)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].rstrip(".") if fetch else "the hub cannot be reached from here"
         raise SettingError(
             f"The model 'hf:{name}' is not on this machine and could not be fetched: {reason}. Put its "
             f"config.json and {WEIGHTS} (for images preprocessor_config.json, for texts tokenizer.json or "

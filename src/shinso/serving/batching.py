@@ -2,7 +2,9 @@
 
 A batch is what came while the batch before was computed: alone on an idle server, many under load, so the
 delay follows the load without a setting. Batches that are known to be short are computed on the server's own
-loop, where they cost no change of thread; long ones, and rows with large files, in threads.
+loop, where they cost no change of thread; long ones, and rows with large files, in threads. Where much waits,
+the middling ones are computed on the loop too: requests that cannot be answered then stay in their sockets
+until the batch is done, and are refused together, while beside a thread each would interrupt it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ Table = dict[str, list[Any]]
 
 SHORT = 0.008  # seconds: a batch that is known to take less is computed on the loop
 LONG = 0.020  # seconds that a batch may take, where it has more than one row
+TURNS = 24  # of the loop between two such batches where much waits: libuv accepts one connection a turn
+CROWDED = 0.5  # of the queue, or of the time until the deadline: the loop is better held up than interrupted
 MEMORY = 0.9  # weight of the past in what is measured
 
 
@@ -84,6 +88,7 @@ class Batcher:
         self._heavy: deque[Job] = deque()
         self._heavies = 0
         self._besides = 0  # explanations, which compute between the batches
+        self._turns = 0  # of the loop to let pass
         self._scheduled = self._busy = False
         self._lock = threading.Lock()  # one forward at a time
 
@@ -97,10 +102,14 @@ class Batcher:
         """Seconds until what waits is computed, as far as one can know."""
         return self.waiting * self.per_row
 
-    def busy(self, deadline: float) -> float | None:
-        """Seconds until what waits is computed, where that is too much; else None."""
-        full = self.waiting > 0 and self.waiting + self.usual > self.queue
-        return self.wait if full or self.wait > deadline else None
+    def busy(self, deadline: float, coming: int = 0) -> float | None:
+        """Seconds until what waits is computed, where that is too much; else None.
+
+        `coming` requests were let in and are about to be queued.
+        """
+        rows = self.waiting + coming * self.usual
+        full = self.waiting > 0 and rows + self.usual > self.queue
+        return rows * self.per_row if full or rows * self.per_row > deadline else None
 
     def check(self, until: float, count: int = 1) -> None:
         """Raise `Refusal` where the queue is full or the answer would come too late."""
@@ -122,6 +131,10 @@ class Batcher:
 
     def _flush(self) -> None:
         """Start what can be started."""
+        if self._turns:
+            self._turns -= 1
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
         self._scheduled = False
         if self._heavy and not self._heavies:
             heavy = self._take(self._heavy, 1)
@@ -134,12 +147,20 @@ class Batcher:
         if not jobs:
             return
         rows = sum(job.count for job in jobs)
-        if not (self._heavies or self._besides) and 0 < self.per_row * rows < SHORT:
+        limit = self._here(jobs[-1])
+        if not (self._heavies or self._besides) and 0 < self.per_row * rows <= limit:
             self._deliver(jobs, self._work(jobs))
+            self._turns = TURNS if limit > SHORT else 0
             self._again()
         else:
             self._busy = True
             self._in_thread(jobs, heavy=False)
+
+    def _here(self, last: Job) -> float:
+        """Seconds that a batch may take on the loop."""
+        left = last.until - asyncio.get_running_loop().time()
+        crowded = self.waiting > CROWDED * self.queue or self.wait > CROWDED * left > 0
+        return LONG if crowded else SHORT
 
     def _room(self) -> int:
         """Rows that the next batch may have."""

@@ -3,8 +3,8 @@
 A request's head has to arrive within `patience` seconds and 64 KiB; no address may hold more than its share
 of the connections. (Bodies are timed where they are read, answers by the deadline, silence by keep-alive.)
 
-While the server has more to do than it can, requests are refused here, before anything is made of them, for
-a twentieth of what an answer costs; and they are refused a little later, for who is refused asks again.
+While the server has more to do than it can, requests are refused here, before anything is made of them; and
+they are refused a little later, for who is refused asks again.
 """
 
 from __future__ import annotations
@@ -13,19 +13,13 @@ import asyncio
 from collections import Counter
 from typing import Any, Protocol
 
-import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .options import Options
-from .refusals import CODES
 from .shares import named
+from .unread import LATER, MORE, Refusals, quick, refusal
 
-Facts = tuple[str, str, str]  # code, message, remedy
-MORE = "The server has more to do than it can."
-LATER = "Try again after the time that Retry-After gives, or send less at once."
 MOST_HEAD = 65_536  # bytes of a request's line and headers
-WORDS = {408: b"Request Timeout", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
-         503: b"Service Unavailable"}  # fmt: skip
 
 
 class Places:
@@ -56,6 +50,9 @@ class Busy(Protocol):
     def busy(self) -> float | None:
         """The seconds."""
 
+    def coming(self) -> None:
+        """Count a request that is let in."""
+
     def rejected(self) -> float:
         """Count a request that is refused for it; gives the seconds to hold the refusal back."""
 
@@ -66,6 +63,11 @@ class Connection(HttpToolsProtocol):
     places: Places
     patience: float
     engine: Busy
+    held: Refusals
+    _between = True  # no request is being read
+    _waits = False  # a refused request waits for its refusal
+    _early = b""  # what came before that
+    _refused = 0.0  # when one was refused last, on the loop's clock
     _refusing = 0.0  # seconds to ask to wait, while a request is read that is refused
     _address = ""
     _head: int | None = None  # bytes of the head so far, None behind it
@@ -90,15 +92,40 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes; of a head no more than fit."""
+        if self._waits:
+            self._early += data
+            self.flow.pause_reading()
+            return
+        if self._between and self._unread(data):
+            return
         if self._head is not None:
             self._head += len(data)
         super().data_received(data)
         if self._head is not None and self._head > MOST_HEAD:
             self._refuse("head_too_large", "The headers are larger than 64 KiB.", "Send less in them.")
 
+    def _unread(self, data: bytes) -> bool:
+        """Whether this is a request that is refused unread."""
+        seconds = self.engine.busy()
+        if seconds is None or not self._first:
+            return False
+        flat = quick(data)
+        if flat is None:
+            return False
+        self._heard()
+        self._head = None
+        self._hold(max(0.1, seconds), flat=flat)
+        return True
+
+    @property
+    def _first(self) -> bool:
+        """Whether no request before is still to be answered."""
+        return self.cycle is None or self.cycle.response_complete
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self._between = False
         if self._head is None:
             self._head = 0
         if self._clock is None:
@@ -109,14 +136,18 @@ class Connection(HttpToolsProtocol):
         self._head = None
         self._heard()
         seconds = self.engine.busy()
-        asks = self.url.partition(b"?")[0].endswith((b"/predict", b"/infer"))
-        first = self.cycle is None or self.cycle.response_complete
+        if self._waits and seconds is None:
+            seconds = 0.0  # it came right behind one that is refused, and shall not be answered before that
+        asks = self._waits or self.url.partition(b"?")[0].endswith((b"/predict", b"/infer"))
         sent = dict(self.headers)
-        if seconds is None or not (asks and first) or b"x-deadline-ms" in sent:
+        odd = b"x-deadline-ms" in sent and not self._waits
+        if seconds is None or not (asks and self._first) or odd:
             super().on_headers_complete()
+            if asks:
+                self.engine.coming()
             return
         self._refusing = max(0.1, seconds)
-        length = sent.get(b"content-length", b"none")
+        length = sent.get(b"content-length", b"none" if b"transfer-encoding" in sent else b"0")
         if not length.isdigit() or int(length) > MOST_HEAD or not self.parser.should_keep_alive():
             self.engine.rejected()
             self._refuse("overloaded", MORE, LATER)
@@ -128,23 +159,41 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole request is there; one that is refused waits a little."""
+        self._between = True
         if not self._refusing:
             super().on_message_complete()
             return
-        self.flow.pause_reading()
-        self.loop.call_later(self.engine.rejected(), self._later, self._refusing, self.url[:3] == b"/v2")
+        self._hold(self._refusing, flat=self.url[:3] == b"/v2")
         self._refusing = 0.0
 
-    def _later(self, seconds: float, flat: bool) -> None:  # noqa: FBT001
+    def _hold(self, seconds: float, *, flat: bool) -> None:
+        self._waits = True
+        self._refused = self.loop.time()
+        self.held.hold(self._refused + self.engine.rejected(), self, seconds, flat=flat)
+
+    def told(self, seconds: float, flat: bool) -> None:  # noqa: FBT001
         """Refuse, and go on with the connection."""
+        self._waits = False
+        early, self._early = self._early, b""
         if self.transport.is_closing():
             return
-        self.transport.write(refusal(("overloaded", MORE, LATER), seconds, end=False, flat=flat))
-        self.flow.resume_reading()
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self.transport.write(refusal(("overloaded", MORE, LATER), round(seconds + 0.5), end=False, flat=flat))
+        if self.timeout_keep_alive_task is None:
+            self._keep(self.timeout_keep_alive)
+        if early:
+            self.flow.resume_reading()
+            self.data_received(early)
+
+    def _keep(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a silent connection; one that was refused since was not silent."""
+        left = self._refused + self.timeout_keep_alive - self.loop.time()
+        if self._waits or (self._refused and left > 0):
+            self._keep(max(1.0, left))
+        else:
+            super().timeout_keep_alive_handler()
 
     def _wait(self) -> None:
         self._clock = self.loop.call_later(self.patience, self._late)
@@ -166,27 +215,15 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(refusal((code, message, remedy), self._refusing, end=True))
+            seconds = round(self._refusing + 0.5)
+            self.transport.write(refusal((code, message, remedy), seconds, end=True))
         self.transport.close()
-
-
-def refusal(facts: Facts, seconds: float, *, end: bool, flat: bool = False) -> bytes:
-    """An answer that is written without more ado; `flat` as the inference protocol wants it."""
-    code, message, remedy = facts
-    more = {"code": code, "field": None, "message": message, "remedy": remedy}
-    body = orjson.dumps({"error": f"{message} {remedy}", **more} if flat else {"error": more})
-    status = CODES[code]
-    lines = [
-        b"HTTP/1.1 %d %s" % (status, WORDS[status]), b"content-type: application/json",
-        b"content-length: %d" % len(body), b"retry-after: %d" % max(1, round(seconds + 0.5)),
-        *([b"connection: close"] if end else []), b"", body,
-    ]  # fmt: skip
-    return b"\r\n".join(lines)
 
 
 def protocol(options: Options, engine: Busy) -> type[Connection]:
     """The class of the connections of one server."""
     settings: dict[str, Any] = {
         "places": Places(options), "patience": options.patience, "engine": engine,
+        "held": Refusals(),
     }  # fmt: skip
     return type("Connection", (Connection,), settings)

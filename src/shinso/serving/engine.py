@@ -69,7 +69,7 @@ class Engine:
         self._explainer = asyncio.Semaphore(1)
         self._apart = giving_way("explain")
         self.draining = False
-        self._rejecting = 0
+        self._rejecting = self._coming = 0
         self._next_refusal = 0.0  # on the loop's clock
 
     @property
@@ -82,11 +82,21 @@ class Engine:
         models = self.registry.models
         if not models or self.draining:
             return None
-        waits = [
-            versions.all[versions.live].batcher.busy(self.options.deadline) for versions in models.values()
-        ]
+        deadline, coming = self.options.deadline, self._coming
+        waits = [versions.all[versions.live].batcher.busy(deadline, coming) for versions in models.values()]
         known = [wait for wait in waits if wait is not None]
         return min(known) if len(known) == len(waits) else None
+
+    def coming(self) -> None:
+        """Count a request that is let in until it is queued: it runs in the loop's next turn.
+
+        What arrives in one turn would find the queue as it was before all of them.
+        """
+        self._coming += 1
+        asyncio.get_running_loop().call_soon(self._came)
+
+    def _came(self) -> None:
+        self._coming -= 1
 
     def rejected(self) -> float:
         """Count a request that is refused unread; gives the seconds to hold the refusal back."""
