@@ -1,6 +1,7 @@
 """Logistic regression with the usual penalty, dense or sparse: a baseline that needs no further library.
 
-scikit-learn's is the same to four digits; its import takes a second and 130 MB, more than a quick training.
+Its probabilities are within .002 of scikit-learn's, whose import takes a second and 130 MB, more than a quick
+training (decision 0024).
 n = rows, F = features, C = classes, K = C scores, or 1 where there are two classes.
 """
 
