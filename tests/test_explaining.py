@@ -88,6 +88,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, shinso.Run]:
             folder / "text", texts(), predict="tone", types={"text": "text"},
             settings={**fast, "train.epochs": 8},
         ),
+        "bags": train(
+            folder / "bags", texts(), predict="tone", types={"text": "text"}, model="bags",
+            settings={**fast, "train.epochs": 16},
+        ),
         "image": train(
             folder / "image", seen(), predict="shape",
             settings={**fast, "train.augment": "none", "train.epochs": 14, "train.batch_size": 20},
@@ -128,7 +132,16 @@ def test_sampled_shapley_values_of_a_linear_game_are_its_slopes() -> None:
 
 @pytest.mark.parametrize("method", ["shap", "occlusion", "lime", "integrated_gradients", "gradient_shap"])
 def test_the_word_that_decides_is_marked(runs: dict[str, shinso.Run], method: str) -> None:
-    for game in games(runs["text"], texts(), 4):
+    the_word_is_marked(runs["text"], method)
+
+
+@pytest.mark.parametrize("method", ["shap", "integrated_gradients", "gradient_shap"])
+def test_bags_of_ngrams_are_explained(runs: dict[str, shinso.Run], method: str) -> None:
+    the_word_is_marked(runs["bags"], method)
+
+
+def the_word_is_marked(run: shinso.Run, method: str) -> None:
+    for game in games(run, texts(), 4):
         values = METHODS[method].run(game, np.random.default_rng(0))
         names = [player.name for player in game.players]
         assert names[int(values.argmax())] == game.scorer.label(game.target)[0], (names, values)

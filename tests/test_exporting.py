@@ -64,6 +64,7 @@ KINDS: dict[str, tuple[dict[str, list[Any]], dict[str, Any]]] = {
     "forecast": (readings(), {"predict": "load", "past": 24, "ahead": 6}),
     "text": (only("note", "dear"), TEXT),
     "lstm": (only("note", "dear"), {**TEXT, "model": "lstm"}),
+    "bags": (only("note", "dear"), {**TEXT, "model": "bags"}),
     "transformer": (only("note", "dear"), {**TEXT, "model": "transformer", "settings": {"model.heads": 2}}),
     "joined": (
         {**pictures(), "area": only("area")["area"][:40]},
@@ -323,7 +324,7 @@ def test_the_runs_own_validation_rows(tmp_path: Path) -> None:
 # ---- OpenVINO
 
 
-@pytest.mark.parametrize("kind", ["table", "image", "text", "forecast", "lstm"])
+@pytest.mark.parametrize("kind", ["table", "image", "text", "forecast", "lstm", "bags"])
 def test_openvino_is_proven_and_read_without_torch(kind: str, made: Any, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
     run, onnx_path, data = made(kind)

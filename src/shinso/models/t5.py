@@ -81,7 +81,8 @@ class Attention(nn.Module):
         parts = (self.q(x_BQD), self.k(seen_BKD), self.v(seen_BKD))
         query, key, value = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts)
         out = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), scale=1.0)
-        return self.o(out.transpose(1, 2).contiguous().flatten(2))  # an exporter takes flatten for a view
+        joined = out.transpose(1, 2).clone(memory_format=torch.contiguous_format)  # as no exporter leaves out
+        return self.o(joined.flatten(2))
 
     def distances(self, count: int, *, both_ways: bool) -> Tensor:
         """(1, H, Q, K): what the distance of two tokens adds to their score."""
