@@ -373,15 +373,17 @@ class Gate:
 
 def test_a_full_queue_refuses_and_recovers() -> None:
     gate = Gate()
-    app = server(Formula(breaks=gate), queue=4, batch=2)
+    app = server(Formula(breaks=gate), queue=4, batch=2, share=1)
 
     async def storm() -> list[Answer]:
         app.engine.registry.get("houses").batcher.per_row = 0.1  # so that it is computed in a thread
         gate.open.clear()
         asked = [asyncio.create_task(ask(app, "POST", "/predict", row(i))) for i in range(20)]
-        while app.engine.registry.get("houses").batcher.counts.refused == 0:
+        for _ in range(2_000):
             await asyncio.sleep(0)
+        refused = app.engine.registry.get("houses").batcher.counts.refused
         gate.open.set()
+        assert refused
         return list(await asyncio.gather(*asked))
 
     found = asyncio.run(storm())

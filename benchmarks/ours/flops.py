@@ -60,7 +60,9 @@ def rate(workload: Workload, steps: int) -> float:
 def main() -> None:
     asked = side.arguments()
     share = 6 if asked.short else 1
-    side.answer(**{name: rate(workload, workload.steps // share) for name, workload in WORKLOADS.items()})
+    side.answer(
+        **{name: rate(workload, max(3, workload.steps // share)) for name, workload in WORKLOADS.items()}
+    )
 
 
 if __name__ == "__main__":

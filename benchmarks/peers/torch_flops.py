@@ -33,7 +33,7 @@ def main() -> None:
     asked = side.arguments()
     share = 6 if asked.short else 1
     side.answer(
-        **{name: rate(work, work.steps // share, knob=asked.knob) for name, work in WORKLOADS.items()}
+        **{name: rate(work, max(3, work.steps // share), knob=asked.knob) for name, work in WORKLOADS.items()}
     )
 
 
