@@ -118,4 +118,5 @@ WORKLOADS: dict[str, Workload] = {
     "transformer_small": Workload(partial(Block, 256), (32, 128, 256), 60),
     "lstm_small": Workload(partial(Recurrence, 64, 128), (64, 64, 64), 120),
 }
+WIDE = {name: work for name, work in WORKLOADS.items() if not name.endswith("_small")}  # of the short form
 WARM = 5  # steps that are not timed
