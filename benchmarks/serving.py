@@ -28,6 +28,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,7 +39,7 @@ from serving_load import PORT, Load, http_request, loaded, memory, processor, se
 PEERS = Path(__file__).parent / "peers"
 READY = "/v2/health/ready"
 LIMIT = 0.025  # seconds: the p99 that counts
-COUNTS = {"shinso": (8, 12, 16, 24), "fastapi": (2, 3, 4), "litserve": (4, 16, 32)}  # of connections
+COUNTS = {"shinso": (8, 12, 16, 24, 32), "fastapi": (2, 3, 4), "litserve": (4, 16, 32)}  # of connections
 Facts = dict[str, Any]
 
 
@@ -68,7 +69,7 @@ def compared(commands: dict[str, tuple[list[str], str, bytes]], rounds: int, sec
     found: dict[str, list[Facts]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, (command, ready, request) in commands.items():
-            found[name].append(measured(command, ready, request, COUNTS[name], seconds))
+            found[name].append(measured(command, ready, request, COUNTS[name.partition(" ")[0]], seconds))
             print(json.dumps({name: found[name][-1]}), flush=True)
     middle = {
         name: {key: median(one[key] for one in each) for key in ("within", "most", "p50_ms", "ready_seconds")}
@@ -76,11 +77,11 @@ def compared(commands: dict[str, tuple[list[str], str, bytes]], rounds: int, sec
         for name, each in found.items()
     }
     ratios: Facts = {}
-    for name in found.keys() - {"shinso"}:
-        for key in ("within", "most"):
-            pairs = zip(found["shinso"], found[name], strict=True)
-            times = sorted(ours[key] / theirs[key] for ours, theirs in pairs if theirs[key])
-            ratios[f"{key} / {name}"] = [round(t, 2) for t in (median(times), *times)] if times else None
+    own = [name for name in found if name.startswith("shinso")]
+    for ours, name, key in product(own, found.keys() - {*own}, ("within", "most")):
+        pairs = zip(found[ours], found[name], strict=True)
+        times = sorted(mine[key] / theirs[key] for mine, theirs in pairs if theirs[key])
+        ratios[f"{key}, {ours} / {name}"] = [round(t, 2) for t in (median(times), *times)] if times else None
     return {"medians": middle, "ratios: median, all": ratios, "rounds": found}
 
 
@@ -161,6 +162,7 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("image", type=Path)
     parser.add_argument("--peers", default=sys.executable)
+    parser.add_argument("--also", type=Path, help="another export of the run, as in bf16, to compare beside it")
     parser.add_argument("--only", default="compare,overload,swaps,neighbours")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -176,11 +178,15 @@ def main() -> None:
     rows = json.dumps({"rows": [{"image": base64.b64encode(image).decode()}] * 10}).encode()
     ten = http_request("/predict", "application/json", rows)
     ours = [sys.executable, "-m", "shinso", "serve", str(export), "--port", port, "--drain", "0"]
+    also = {} if asked.also is None else {
+        f"shinso {asked.also.name}": ([*ours[:4], str(asked.also.resolve()), *ours[5:]], READY, multipart)
+    }
     peers = {
         name: [asked.peers, str(PEERS / f"serving_{name}.py")] for name in ("fastapi", "litserve", "floor")
     }
     commands = {
         "shinso": (ours, READY, multipart),
+        **also,
         "fastapi": ([*peers["fastapi"], asked.run, port], "/ready", multipart),
         "litserve": ([*peers["litserve"], asked.run, port], "/health", multipart),
     }

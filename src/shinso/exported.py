@@ -35,6 +35,8 @@ OPENVINO, TORCH = "model.xml", "model.pt2"
 FORMAT = 1  # raised when a release writes exports that older ones cannot read
 MANIFEST, SCHEMA, GOLDEN, GRAPH = "export.json", "schema.json", "golden.safetensors", "model.onnx"
 FILES = {"onnx": (GRAPH,), "openvino": (OPENVINO, "model.bin"), "torch": (TORCH,)}  # by target: what is run
+PRECISIONS = {"onnx": ("fp32",), "torch": ("fp32",), "openvino": ("fp32", "bf16")}  # by target: computed in
+NOT_HERE = "This export is run by OpenVINO, which is not installed"
 PARTS = ("inputs", "outputs", "files", "versions", "source", "parity", "calibration", "data")
 
 Columns = Mapping[str, Sequence[Any]]  # a list of raw values for each column
@@ -93,6 +95,21 @@ class Export:
     def version(self) -> str:
         """The first digits of the digest of the graph: another graph is another version."""
         return str(self.manifest.get("version"))
+
+    @property
+    def precision(self) -> str:
+        """What it was proven in: fp32 or bf16."""
+        return str(self.manifest.get("precision"))
+
+    @cached_property
+    def notice(self) -> str:
+        """What a person has to know of this machine before it is used here; '' where there is nothing."""
+        if self.precision != "bf16" or has_bf16():
+            return ""
+        return (
+            f"{self.path} was exported in bf16, for which this processor has no instructions. It is computed in "
+            f"fp32 here: slower, and its answers differ from those elsewhere by up to the bounds in {MANIFEST}."
+        )
 
     @cached_property
     def schema(self) -> Schema:
@@ -219,7 +236,8 @@ class Export:
 
     @cached_property
     def _compiled(self) -> Any:
-        return compiled(self.path / OPENVINO, self.threads)
+        precision = "fp32" if self.notice else self.precision
+        return compiled(self.path / OPENVINO, self.threads, precision)
 
     @cached_property
     def _session(self) -> InferenceSession:
@@ -250,7 +268,10 @@ def _damage(manifest: Mapping[str, Any]) -> str:
     window = manifest.get("window")
     if window is not None and not (isinstance(window, dict) and isinstance(window.get("past"), int)):
         return "its window of a forecast is none"
-    missing = {SCHEMA, GOLDEN, *FILES.get(str(manifest.get("target")), ())} - manifest["files"].keys()
+    target = str(manifest.get("target"))
+    if manifest.get("precision") not in PRECISIONS.get(target, ("fp32",)):
+        return "its precision is none that its target can be computed in"
+    missing = {SCHEMA, GOLDEN, *FILES.get(target, ())} - manifest["files"].keys()
     return f"{', '.join(sorted(missing))} is not listed with a digest" if missing else ""
 
 
@@ -286,16 +307,27 @@ def openvino_runtime(lack: str, extras: str) -> Any:
     return openvino
 
 
-def compiled(graph: Path, threads: int | None = None) -> Any:
-    """A graph of OpenVINO that is ready to run on the CPU, in fp32 whatever the processor is fast at."""
-    openvino = openvino_runtime("This export is run by OpenVINO, which is not installed", "edge")
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+def has_bf16() -> bool:
+    """Whether OpenVINO finds instructions for bf16 in this processor; without them it would emulate them."""
+    openvino = openvino_runtime(NOT_HERE, "edge")
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def compiled(graph: Path, threads: int | None = None, precision: str = "fp32") -> Any:
+    """A graph of OpenVINO that is ready to run on the CPU, in `precision` whatever the processor is fast at."""
+    openvino = openvino_runtime(NOT_HERE, "edge")
+    kind = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}[precision]
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
-        return openvino.Core().compile_model(graph, "CPU", settings)
+        made = openvino.Core().compile_model(graph, "CPU", settings)
+        taken = made.get_property("INFERENCE_PRECISION_HINT")
     except RuntimeError as error:
         raise RunError(f"OpenVINO cannot run {graph}: {str(error)[:300]}. Export the run again.") from error
+    if taken != kind:
+        raise RunError(f"OpenVINO computes {graph} in {taken} here, not in {kind}. Export the run again here.")
+    return made
 
 
 def session(graph: Path, threads: int | None = None) -> InferenceSession:
