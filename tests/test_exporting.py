@@ -409,7 +409,9 @@ def test_where_bf16_is_refused(made: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_says_which_format_computes_in_bf16(made: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_which_format_computes_in_bf16(
+    made: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, _, _ = made("table")
     assert cli.main(["export", str(run.path), "--precision", "bf16"]) == 2
     assert "--to onnx does not compute in bf16. Use --to openvino" in capsys.readouterr().err

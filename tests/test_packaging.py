@@ -1,4 +1,4 @@
-"""What is installed: the distribution that only serves asks for nothing that shinso does not, and for no torch."""
+"""What is installed: the distribution that only serves asks for nothing beyond shinso, and for no torch."""
 
 from __future__ import annotations
 

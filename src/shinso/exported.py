@@ -107,8 +107,9 @@ class Export:
         if self.precision != "bf16" or has_bf16():
             return ""
         return (
-            f"{self.path} was exported in bf16, for which this processor has no instructions. It is computed in "
-            f"fp32 here: slower, and its answers differ from those elsewhere by up to the bounds in {MANIFEST}."
+            f"{self.path} was exported in bf16, for which this processor has no instructions. It is "
+            f"computed in fp32 here: slower, and its answers differ from those elsewhere by up to the bounds "
+            f"in {MANIFEST}."
         )
 
     @cached_property
@@ -314,7 +315,7 @@ def has_bf16() -> bool:
 
 
 def compiled(graph: Path, threads: int | None = None, precision: str = "fp32") -> Any:
-    """A graph of OpenVINO that is ready to run on the CPU, in `precision` whatever the processor is fast at."""
+    """A graph of OpenVINO that is ready to run on the CPU, in `precision` whatever is the fastest there."""
     openvino = openvino_runtime(NOT_HERE, "edge")
     kind = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}[precision]
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
@@ -326,7 +327,9 @@ def compiled(graph: Path, threads: int | None = None, precision: str = "fp32") -
     except RuntimeError as error:
         raise RunError(f"OpenVINO cannot run {graph}: {str(error)[:300]}. Export the run again.") from error
     if taken != kind:
-        raise RunError(f"OpenVINO computes {graph} in {taken} here, not in {kind}. Export the run again here.")
+        raise RunError(
+            f"OpenVINO computes {graph} in {taken} here, not in {kind}. Export the run again here."
+        )
     return made
 
 

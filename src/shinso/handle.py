@@ -97,7 +97,8 @@ def work(module: str) -> Any:
         if error.name not in LEFT_OUT:
             raise
         raise MissingExtraError(
-            f"This needs {error.name}, which is not installed (shinso-serve leaves it out): pip install shinso"
+            f"This needs {error.name}, which is not installed (shinso-serve leaves it out): "
+            f"pip install shinso"
         ) from None
 
 

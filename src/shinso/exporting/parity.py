@@ -103,7 +103,8 @@ class Proof:
 
 
 REMEDY = {
-    "fp32": "Try another target (--to onnx, torch or openvino), and tell the makers of shinso which run it was.",
+    "fp32": "Try another target (--to onnx, torch or openvino), and tell the makers of shinso which run it "
+    "was.",
     "bf16": "Export it in fp32: leave --precision bf16 out.",
 }
 
@@ -125,7 +126,11 @@ def difference(
 
 
 def prove(
-    schema: Schema, rehearsal: Rehearsal, run: Answer, export: Answer, encode: Callable[[Any], Arrays],
+    schema: Schema,
+    rehearsal: Rehearsal,
+    run: Answer,
+    export: Answer,
+    encode: Callable[[Any], Arrays],
     precision: str = "fp32",
 ) -> dict[str, Any]:
     """Figures of the comparison, as `export.json` keeps them. `encode` is that of the export.
@@ -141,8 +146,8 @@ def prove(
         proof.compare("odd", [labels[i] for i in taken], run(own), export(encode(part)))
     metrics = _real(schema, rehearsal, run, export, proof)
     return {
-        "rows": proof.rows, "largest_difference": proof.worst, "bounds": BOUNDS[precision], "metrics": metrics,
-        "batches": [1, ODD_BATCH, BATCH, LONG_BATCH], "alone_and_in_a_batch": proof.alone,
+        "rows": proof.rows, "largest_difference": proof.worst, "alone_and_in_a_batch": proof.alone,
+        "bounds": BOUNDS[precision], "metrics": metrics, "batches": [1, ODD_BATCH, BATCH, LONG_BATCH],
     }  # fmt: skip
 
 
@@ -205,7 +210,10 @@ def _named(table: Tabular, row: int) -> str:
 
 
 def _moved(
-    column: Column, rehearsal: Rehearsal, places: Rows, sides: tuple[list[Arrays], list[Arrays]],
+    column: Column,
+    rehearsal: Rehearsal,
+    places: Rows,
+    sides: tuple[list[Arrays], list[Arrays]],
     precision: str,
 ) -> dict[str, Any]:
     """The main metric of both sides; `RunError` where it moved."""

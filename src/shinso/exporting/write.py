@@ -111,8 +111,8 @@ def check_precision(to: str, precision: str) -> None:
         raise SettingError(f"--to {to} does not compute in {precision}. Use {able} for it, or leave it out.")
     if precision == "bf16" and not has_bf16():
         raise SettingError(
-            "This processor has no instructions for bf16, so an export in bf16 could not be proven here. Leave "
-            "--precision bf16 out, or export on a processor with AVX512_BF16 or AMX."
+            "This processor has no instructions for bf16, so an export in bf16 could not be proven here. "
+            "Leave --precision bf16 out, or export on a processor with AVX512_BF16 or AMX."
         )
 
 

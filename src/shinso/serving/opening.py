@@ -25,8 +25,8 @@ def open_model(path: Path, *, allow: tuple[str, ...] = (), threads: int | None =
             running = import_module(".running", __package__)
         except ModuleNotFoundError as error:
             raise MissingExtraError(
-                f"{path} is a run, which needs {error.name}. Serve an export of it (`shinso export {path}`), or "
-                f"pip install shinso"
+                f"{path} is a run, which needs {error.name}. Serve an export of it "
+                f"(`shinso export {path}`), or pip install shinso"
             ) from None
         found: Servable = running.RunModel(path, allow)
         return found
