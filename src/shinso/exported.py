@@ -7,6 +7,7 @@ ever executed but the graph, whose file is compared with its digest first.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 OPENVINO, TORCH = "model.xml", "model.pt2"
 FORMAT = 1  # raised when a release writes exports that older ones cannot read
 MANIFEST, SCHEMA, GOLDEN, GRAPH = "export.json", "schema.json", "golden.safetensors", "model.onnx"
+EMBEDDING, VECTORS = "embedding", "embedding.safetensors"  # a last output, and what it gave of unseen rows
 FILES = {"onnx": (GRAPH,), "openvino": (OPENVINO, "model.bin"), "torch": (TORCH,)}  # by target: what is run
 PARTS = ("inputs", "outputs", "files", "versions", "source", "parity", "calibration", "data")
 
@@ -93,6 +95,14 @@ class Export:
     def version(self) -> str:
         """The first digits of the digest of the graph: another graph is another version."""
         return str(self.manifest.get("version"))
+
+    @cached_property
+    def space(self) -> str:
+        """The space of its embeddings, which is that of its graph; '' where it gives none.
+
+        Vectors of two spaces say nothing about each other.
+        """
+        return space_of(self.manifest)
 
     @cached_property
     def schema(self) -> Schema:
@@ -160,9 +170,15 @@ class Export:
 
         Raises `RunError` where the runtime cannot compute the batch.
         """
-        fed = {one["name"]: np.ascontiguousarray(inputs[one["column"]]) for one in self.manifest["inputs"]}
-        found = self._run(fed)
-        return {one["column"]: found[one["name"]] for one in self.manifest["outputs"]}
+        outputs = {one["name"]: one["column"] for one in self.manifest["outputs"]}
+        found = self._run(inputs, list(outputs))
+        return {column: found[name] for name, column in outputs.items()}
+
+    def embedded(self, inputs: Arrays) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+        """As `forward`, and (B, D) what the heads answered from: one vector a row. Where there is a `space`."""
+        outputs = {one["name"]: one["column"] for one in self.manifest["outputs"]}
+        found = self._run(inputs, [*outputs, EMBEDDING])
+        return {column: found[name] for name, column in outputs.items()}, found[EMBEDDING]
 
     def decode(
         self, outputs: Arrays, *, coverage: float | None = None, abstain: bool = False
@@ -177,7 +193,7 @@ class Export:
     def check(self) -> None:
         """Raise `RunError` where the golden inputs do not give the golden outputs on this machine."""
         inputs, outputs = self.golden
-        found = self.forward(inputs)
+        found, vectors = self.embedded(inputs) if self.space else (self.forward(inputs), None)
         for one in self.manifest["outputs"]:
             got, wanted = found[one["column"]], outputs[one["column"]]
             absolute, relative = one["bound"]["absolute"], one["bound"]["relative"]
@@ -188,6 +204,20 @@ class Export:
                     f"{one['column']!r} differs by {worst}; the bound is {absolute:g} + {relative:g} of the "
                     f"value. Export the run again here, or install {self.manifest['versions']}."
                 )
+        if vectors is not None:
+            self._check_embedding(vectors)
+
+    def _check_embedding(self, vectors_BD: NDArray[np.float32]) -> None:
+        try:
+            wanted_BD = load_file(self.path / GOLDEN)[f"output.{EMBEDDING}"]
+        except (SafetensorError, OSError, KeyError) as error:
+            raise RunError(f"{self.path / GOLDEN} is damaged ({error}). Export the run again.") from None
+        bound = self.manifest["embedding"]["bound"]
+        if wanted_BD.shape != vectors_BD.shape or (rows_apart(wanted_BD, vectors_BD, bound) > 1).any():
+            raise RunError(
+                f"{self.path} does not give the embeddings on this machine that it gave when it was exported, "
+                f"so that they could not be watched. Export the run again here."
+            )
 
     @cached_property
     def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -202,8 +232,8 @@ class Export:
             raise RunError(f"{self.path / GOLDEN} is damaged ({error}). Export the run again.") from None
         return sides[0], sides[1]
 
-    def _run(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        names = [one["name"] for one in self.manifest["outputs"]]
+    def _run(self, inputs: Arrays, names: list[str]) -> dict[str, NDArray[Any]]:
+        fed = {one["name"]: np.ascontiguousarray(inputs[one["column"]]) for one in self.manifest["inputs"]}
         run = self._compiled if self.manifest.get("target") == "openvino" else self._session.run
         try:
             if self.manifest.get("target") == "openvino":
@@ -240,18 +270,62 @@ def _damage(manifest: Mapping[str, Any]) -> str:
         if not isinstance(entry, dict) or not all(isinstance(entry.get(n), str) for n in ("column", "name")):
             return "an input or output has no column and no name"
     for one in manifest["outputs"]:
-        bound = one.get("bound")
-        ends = [bound.get(n) for n in ("absolute", "relative")] if isinstance(bound, dict) else [None]
-        if not all(isinstance(end, int | float) for end in ends):
+        if not _bounded(one):
             return f"the output {one['name']} has no bound"
     for name, facts in manifest["files"].items():
         if not isinstance(facts, dict) or not {"bytes", "blake2b"} <= facts.keys():
             return f"{name} has no size and no digest"
+    if manifest.get("embedding") is not None and not _describes(manifest["embedding"]):
+        return "its embedding has no width, no columns or no bound"
     window = manifest.get("window")
     if window is not None and not (isinstance(window, dict) and isinstance(window.get("past"), int)):
         return "its window of a forecast is none"
     missing = {SCHEMA, GOLDEN, *FILES.get(str(manifest.get("target")), ())} - manifest["files"].keys()
     return f"{', '.join(sorted(missing))} is not listed with a digest" if missing else ""
+
+
+def _bounded(entry: Mapping[str, Any]) -> bool:
+    bound = entry.get("bound")
+    ends = [bound.get(n) for n in ("absolute", "relative")] if isinstance(bound, dict) else [None]
+    return all(isinstance(end, int | float) for end in ends)
+
+
+def _describes(embedding: Any) -> bool:
+    if not isinstance(embedding, dict) or not _bounded(embedding):
+        return False
+    names = embedding.get("columns")
+    return (
+        isinstance(embedding.get("width"), int)
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+    )
+
+
+def space_of(manifest: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that name a graph and what it is computed in; '' where it gives no embeddings."""
+    if manifest.get("embedding") is None:
+        return ""
+    target = str(manifest.get("target"))
+    digests = [str(manifest["files"][name]["blake2b"]) for name in FILES.get(target, ())]
+    text = "/".join((target, str(manifest.get("precision")), *digests))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def rows_apart(
+    wanted_BD: NDArray[Any], found_BD: NDArray[Any], bound: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """(B,) how far vectors are apart, in units of the bound; it grows with the largest number of a vector.
+
+    >>> bound = {"absolute": 1e-4, "relative": 1e-4}
+    >>> rows_apart(np.array([[0.0, 9.0]]), np.array([[0.002, 9.0]]), bound).round(6).tolist()
+    [2.0]
+    """
+    wide, other = wanted_BD.astype(np.float64), found_BD.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        size_B = np.abs(wide).max(1, initial=0.0)
+        apart_BD = np.abs(wide - other) / (bound["absolute"] + bound["relative"] * size_B)[:, None]
+    apart_BD = np.where((wide == other) | (np.isnan(wide) & np.isnan(other)), 0.0, apart_BD)
+    return np.where(np.isnan(apart_BD), np.inf, apart_BD).max(1, initial=0.0)
 
 
 def encoded(column: Column, values: Sequence[Any]) -> NDArray[Any]:

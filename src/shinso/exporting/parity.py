@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from ..answers import calibrated, decoded, labels_of
 from ..columns import Column
 from ..data.loader import Loader
+from ..data.split import Split
 from ..data.store import Store
 from ..data.tabular import Rows, Tabular
 from ..errors import RunError
 from ..evaluation import truth_of
-from ..exported import encoded
+from ..exported import encoded, rows_apart
 from ..metrics import MAIN, score
 from ..schema import Schema
 from .odd import ROUNDS, odd_rows
@@ -28,6 +29,7 @@ BATCH, ODD_BATCH, LONG_BATCH = 32, 8, 129  # rows; real, odd, and once so many o
 SECONDS = 60.0  # that real rows are compared for; at least LEAST of them
 LEAST = 32
 
+VECTORS = "\0vectors"  # the embeddings, among arrays by column; no column is called so
 Arrays = Mapping[str, NDArray[Any]]
 Answer = Callable[[Arrays], dict[str, NDArray[Any]]]
 
@@ -40,6 +42,7 @@ class Rehearsal:
     store: Store
     rows: Rows
     targets: bool  # whether the predicted columns are in the store
+    split: Split | None = None  # where the rows are of the data that the run was trained on
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Proof:
     schema: Schema
     worst: dict[str, float] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    embedding: float | None = None  # its largest difference
 
     def compare(self, kind: str, labels: Sequence[str], torch: Arrays, export: Arrays) -> None:
         """Raise `RunError` that names row, column, output and both values where two batches differ."""
@@ -64,7 +68,19 @@ class Proof:
                 raise RunError(self._said(column, labels, wanted, found, apart))
             usual = np.abs(wanted.astype(np.float64) - found)
             self.worst[column.name] = max(self.worst.get(column.name, 0.0), _largest(usual))
+        if VECTORS in torch:
+            self._compare_vectors(labels, torch[VECTORS], export[VECTORS])
         self.rows[kind] = self.rows.get(kind, 0) + len(labels)
+
+    def _compare_vectors(self, labels: Sequence[str], wanted_BE: Any, found_BE: Any) -> None:
+        apart_B = rows_apart(wanted_BE, found_BE, BOUNDS)
+        if (apart_B > 1).any():
+            row = int(apart_B.argmax())
+            raise RunError(
+                f"The export does not give the embedding that the run gives, so nothing was written. "
+                f"{labels[row]}: they are apart by {_largest(np.abs(wanted_BE[row] - found_BE[row])):.3g}. {REMEDY}"
+            )
+        self.embedding = max(self.embedding or 0.0, _largest(np.abs(wanted_BE - found_BE)))
 
     def _said(
         self, column: Column, labels: Sequence[str], wanted: Any, found: Any, apart: NDArray[np.float64]
@@ -115,7 +131,7 @@ def prove(
     metrics = _real(schema, rehearsal, run, export, proof)
     return {
         "rows": proof.rows, "largest_difference": proof.worst, "bounds": BOUNDS, "metrics": metrics,
-        "batches": [1, ODD_BATCH, BATCH, LONG_BATCH],
+        "batches": [1, ODD_BATCH, BATCH, LONG_BATCH], "embedding": proof.embedding,
     }  # fmt: skip
 
 
