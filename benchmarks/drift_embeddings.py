@@ -2,8 +2,8 @@
 
     python benchmarks/drift_embeddings.py --data FOLDER [--repeats 40] [--only images,texts] [--work FOLDER]
 
-A network is trained and exported. A repeat draws the reference and the days anew from rows that it did not learn
-from; then a day is changed. All checks of the monitor run, those of the embeddings among them; what the
+A network is trained and exported. A repeat draws the reference and the days anew from rows that it did not
+learn from; then a day is changed. All checks of the monitor run, those of the embeddings among them; what the
 embeddings say alone is told too. Writes one line of JSON a measurement.
 """
 
@@ -154,7 +154,9 @@ def measured(
         for (what, alone), count in counts.items():
             said_of = f"{what}, found on the day" if what else "false alarm in 20 quiet days"
             by = "the embeddings alone" if alone else "all checks"
-            yield said(said_of, data, count, repeats, by=by, rows_a_day=wanted, seconds_a_repeat=round(seconds, 2))
+            yield said(
+                said_of, data, count, repeats, by=by, rows_a_day=wanted, seconds_a_repeat=round(seconds, 2)
+            )
 
 
 def reference(column: Column, quiet: Stream, order: Sequence[int]) -> tuple[dict[str, Any], Known]:
@@ -187,7 +189,10 @@ def watched(
     }  # fmt: skip
 
 
-MEASURED: dict[str, Callable[[Path, int, Path], Iterator[dict[str, Any]]]] = {"images": images, "texts": texts}
+MEASURED: dict[str, Callable[[Path, int, Path], Iterator[dict[str, Any]]]] = {
+    "images": images,
+    "texts": texts,
+}
 
 if __name__ == "__main__":
     main()

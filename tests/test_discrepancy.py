@@ -1,4 +1,4 @@
-"""The maximum mean discrepancy: unbiased, uniform p where nothing differs, and what it finds is a lower bound."""
+"""The maximum mean discrepancy: unbiased, uniform p where nothing differs, and a cautious effect."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_no_single_number_shows_is_found() -> None:
 def test_sets_that_came_together_count_as_one() -> None:
     rng = np.random.default_rng(5)
     wrong = {"rows": 0, "sets": 0}
-    for i in range(60):
+    for i in range(100):
         centres = rng.normal(size=(25, 4))
         live = np.repeat(centres, 8, 0) + 0.1 * rng.normal(size=(200, 4))
         kernel = gaussians(np.concatenate([live, rng.normal(size=(150, 4))]))
@@ -86,7 +86,7 @@ def test_sets_that_came_together_count_as_one() -> None:
         units = np.concatenate([np.repeat(np.arange(25), 8), np.arange(150) + 25])
         joined = together(kernel, units)
         wrong["sets"] += discrepancy(joined, 25, 0.01, generator).p <= 0.05
-    assert wrong["rows"] > 30 and wrong["sets"] <= 8
+    assert wrong["rows"] > 50 and wrong["sets"] <= 12
 
 
 def test_extreme_numbers_do_not_hide_the_others() -> None:

@@ -175,7 +175,7 @@ class Export:
         return {column: found[name] for name, column in outputs.items()}
 
     def embedded(self, inputs: Arrays) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
-        """As `forward`, and (B, D) what the heads answered from: one vector a row. Where there is a `space`."""
+        """As `forward`, and (B, E) what the heads answered from, a vector a row; where there is a `space`."""
         outputs = {one["name"]: one["column"] for one in self.manifest["outputs"]}
         found = self._run(inputs, [*outputs, EMBEDDING])
         return {column: found[name] for name, column in outputs.items()}, found[EMBEDDING]
@@ -215,8 +215,8 @@ class Export:
         bound = self.manifest["embedding"]["bound"]
         if wanted_BD.shape != vectors_BD.shape or (rows_apart(wanted_BD, vectors_BD, bound) > 1).any():
             raise RunError(
-                f"{self.path} does not give the embeddings on this machine that it gave when it was exported, "
-                f"so that they could not be watched. Export the run again here."
+                f"{self.path} does not give the embeddings on this machine that it gave when it was "
+                f"exported, so they could not be watched. Export the run again here."
             )
 
     @cached_property

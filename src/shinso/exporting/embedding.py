@@ -1,7 +1,7 @@
 """The last output of a graph: one vector a row, by which the monitor tells other pictures and other words.
 
-It is what the heads answer from. An export keeps the vectors of some rows that the network did not learn from:
-those of training rows lie elsewhere, since the network knows these rows.
+It is what the heads answer from. An export keeps the vectors of some rows that the network did not learn
+from: those of training rows lie elsewhere, since the network knows these rows.
 
 B rows, n rows of the reference, K members, S = K * their size, E size of a vector.
 """
@@ -49,7 +49,7 @@ SECONDS = 60.0  # after which `ENOUGH` rows are enough
 
 
 class Embedding(nn.Module):
-    """Features to (B, E): pooled, members side by side, in deviations from the mean of the rows it is fitted on.
+    """Features to (B, E): pooled, members side by side, in deviations from the mean of some rows.
 
     What is wider than `WIDEST` goes through a fixed random matrix, which leaves distances nearly as they are
     (Johnson and Lindenstrauss, 1984).
@@ -101,7 +101,7 @@ class Unseen:
 def unseen_rows(run: RunDirectory, rehearsal: Rehearsal, data: Source, console: Console) -> Unseen | None:
     """What the embeddings of a run are fitted on and compared with; None where it has none.
 
-    A table alone has none, since its columns are watched themselves; nor has a run that reads a private column.
+    A table alone has none, since its columns are watched themselves, nor has a run with a private column.
     """
     private = private_columns(run.config)
     given = run.schema.given

@@ -43,8 +43,8 @@ Arrays = Mapping[str, NDArray[Any]]
 class Deployed(nn.Module):
     """The given columns of a batch, one after another, to a tuple of what is said of each predicted one.
 
-    A category comes as probabilities (B, C) at the temperature that validation rows taught. With an `embedding`
-    the tuple ends with one vector a row.
+    A category comes as probabilities (B, C) at the temperature that validation rows taught. With an
+    `embedding` the tuple ends with one vector a row.
     """
 
     def __init__(

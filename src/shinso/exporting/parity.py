@@ -76,9 +76,10 @@ class Proof:
         apart_B = rows_apart(wanted_BE, found_BE, BOUNDS)
         if (apart_B > 1).any():
             row = int(apart_B.argmax())
+            far = _largest(np.abs(wanted_BE[row] - found_BE[row]))
             raise RunError(
                 f"The export does not give the embedding that the run gives, so nothing was written. "
-                f"{labels[row]}: they are apart by {_largest(np.abs(wanted_BE[row] - found_BE[row])):.3g}. {REMEDY}"
+                f"{labels[row]}: they are apart by {far:.3g}. {REMEDY}"
             )
         self.embedding = max(self.embedding or 0.0, _largest(np.abs(wanted_BE - found_BE)))
 

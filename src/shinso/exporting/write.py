@@ -111,7 +111,9 @@ def rehearse(run: RunDirectory, data: Source) -> Rehearsal:
             )
         own = reopened(run, None, quiet)
         rows = own.split.validation if len(own.split.validation) else own.split.train
-        return Rehearsal(own.table, own.store, np.sort(rows[_spread(len(rows))]), targets=True, split=own.split)
+        return Rehearsal(
+            own.table, own.store, np.sort(rows[_spread(len(rows))]), targets=True, split=own.split
+        )
     table: Tabular = Table.read(data, run.config.data)
     if run.data["window"] is not None:
         assert isinstance(table, Table)
@@ -136,9 +138,7 @@ def make(
     network = run.network.to("cpu").float().eval()
     leaving = settled(network, narrow=narrow)  # OpenVINO computes int64 in 32 bits
     embedding = None if unseen is None else fitted(network, run.schema.given, unseen)
-    own, module = (
-        Deployed(n, run.schema, run.calibration, embedding).eval() for n in (network, leaving)
-    )
+    own, module = (Deployed(n, run.schema, run.calibration, embedding).eval() for n in (network, leaving))
     inputs = long_enough(run.schema, _example(run, rehearsal))
     outputs = own.on(inputs)
     signature = Signature.of(run.schema, inputs, outputs)

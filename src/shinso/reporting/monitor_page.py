@@ -218,8 +218,8 @@ def _how(found: Mapping[str, Any]) -> Html:
     text = (
         f"Each day is compared with a sample of the training rows: numbers by Kolmogorov and Smirnov's test, "
         f"classes by chi-square and by Fisher's exact test of each, texts, pictures and sounds by the "
-        f"maximum mean discrepancy of a few figures about each. {_embeddings(found)}Holm's correction runs over "
-        f"{count(found['hypotheses'])} hypotheses, those of {found['days_held']} days: where nothing "
+        f"maximum mean discrepancy of a few figures about each. {_embeddings(found)}Holm's correction runs "
+        f"over {count(found['hypotheses'])} hypotheses, those of {found['days_held']} days: where nothing "
         f"moves, all of these days stay quiet with {percent0(1 - found['level'])}. An alarm also needs 2% of "
         f"the rows to have moved."
     )
@@ -234,8 +234,8 @@ def _embeddings(found: Mapping[str, Any]) -> str:
         told["other_vectors"]
     )
     return (
-        f"What the network makes of a row, its embedding, is compared with that of rows held back from training, by "
-        f"the unbiased maximum mean discrepancy: {count(told['vectors'])} were.{other} "
+        f"What the network makes of a row, its embedding, is compared with that of rows held back from "
+        f"training, by the unbiased maximum mean discrepancy: {count(told['vectors'])} were.{other} "
     )
 
 

@@ -27,7 +27,9 @@ class Seen:
     status: int  # HTTP status
     route: str  # what the router said: "answer", or "shadow" for an answer that no client got
     key: str | None = None  # what the request was routed by, where it was
-    vectors: NDArray[np.float32] | None = None  # (rows, E) what the network made of the rows, where it says so
+    vectors: NDArray[np.float32] | None = (
+        None  # (rows, E) what the network made of the rows, where it says so
+    )
     space: str = ""  # the graph that gave them
 
 

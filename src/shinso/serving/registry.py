@@ -125,8 +125,9 @@ class Registry:
             served = Served(
                 name,
                 model,
-                Batcher(model, self.pool, most=self.most, queue=self.queue, slow=self._slow,
-                        watched=self.watched),
+                Batcher(
+                    model, self.pool, most=self.most, queue=self.queue, slow=self._slow, watched=self.watched
+                ),
                 path,
                 keys,
                 covers,

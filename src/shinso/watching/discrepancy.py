@@ -1,7 +1,7 @@
-"""The maximum mean discrepancy of two sets of vectors (Gretton et al., JMLR 2012): unbiased, with Gaussian kernels.
+"""The maximum mean discrepancy of two sets of vectors (Gretton et al., JMLR 2012), by Gaussian kernels.
 
-N = n + m: vectors of a day, then vectors of the reference. E size of a vector, P permutations, U units: vectors,
-or sets of vectors that came together and of which each counts as one.
+N = n + m: vectors of a day, then vectors of the reference. E size of a vector, P permutations, U units:
+vectors, or sets of vectors that came together and of which each counts as one.
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ class Discrepancy:
 
 
 def gaussians(points_NE: Floats) -> NDArray[np.float32]:
-    """(N, N): the mean of Gaussian kernels of 2, 1 and 1/2 median distances, so that no width has to be chosen.
+    """(N, N): the mean of Gaussian kernels of 2, 1 and 1/2 median distances, so that none has to be chosen.
 
     >>> gaussians(np.zeros((2, 3))).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    points_NE = np.clip(points_NE, -FAR, FAR).astype(np.float32)
-    squares_N = (points_NE**2).sum(1)
-    squared_NN = squares_N[:, None] + squares_N[None] - 2 * (points_NE @ points_NE.T)
+    near_NE: NDArray[np.float32] = np.clip(points_NE, -FAR, FAR).astype(np.float32)
+    squares_N = (near_NE**2).sum(1)
+    squared_NN = squares_N[:, None] + squares_N[None] - 2 * (near_NE @ near_NE.T)
     np.maximum(squared_NN, 0, out=squared_NN)
     np.fill_diagonal(squared_NN, 0)
-    some = np.linspace(0, len(points_NE) - 1, min(len(points_NE), SOME)).astype(np.int64)
+    some = np.linspace(0, len(near_NE) - 1, min(len(near_NE), SOME)).astype(np.int64)
     apart = squared_NN[np.ix_(some, some)]
     median = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
-    kernel_NN = np.exp(squared_NN / np.float32(-8 * median))  # twice as wide as the median distance
+    kernel_NN: NDArray[np.float32] = np.exp(
+        squared_NN / np.float32(-8 * median)
+    )  # twice as wide as the median distance
     found_NN = kernel_NN.copy()
     for _ in range(NARROWER):
         kernel_NN **= 4  # half as wide
@@ -73,9 +75,7 @@ def squared(kernel_NN: Floats, chosen_PN: Floats) -> NDArray[np.float64]:
     inside_P = np.einsum("pn,pn->p", chosen_PN @ kernel_NN, chosen_PN, dtype=np.float64)
     across_P = chosen_PN @ row_N - inside_P
     outside_P = row_N.sum() - 2 * across_P - inside_P
-    found: NDArray[np.float64] = (
-        inside_P / (n * (n - 1)) + outside_P / (m * (m - 1)) - 2 * across_P / (n * m)
-    )
+    found: NDArray[np.float64] = inside_P / (n * (n - 1)) + outside_P / (m * (m - 1)) - 2 * across_P / (n * m)
     return found
 
 
@@ -84,15 +84,17 @@ def discrepancy(
 ) -> Discrepancy:
     """Compare the first `n` units with the others; p by permutations, fine enough to fall below `level`.
 
-    Permutations end early where nothing shows (Besag and Clifford, 1991). Without a level none are made, and p
-    is 1. Of a kernel that is 1 at most no two sets are further apart than the root of 1 + the mean kernel of
+    Permutations end early where nothing shows (Besag and Clifford, 1991). Without a level p is 1, and none are
+    made. Of a kernel that is 1 at most no two sets are further apart than the root of 1 + the mean kernel of
     the reference, so a smaller discrepancy tells what share has moved at least.
     """
     size, m = len(kernel_UU), len(kernel_UU) - n
     kernel_UU = kernel_UU.copy()
     np.fill_diagonal(kernel_UU, 0)
     alike = float(kernel_UU[n:, n:].sum(dtype=np.float64)) / (m * (m - 1))
-    kernel_UU -= np.float32(kernel_UU.sum(dtype=np.float64) / (size * (size - 1)))  # of no effect but on rounding
+    kernel_UU -= np.float32(
+        kernel_UU.sum(dtype=np.float64) / (size * (size - 1))
+    )  # of no effect but on rounding
     np.fill_diagonal(kernel_UU, 0)
     first_1U = (np.arange(size) < n).astype(np.float32)[None]
     found = float(squared(kernel_UU, first_1U)[0])

@@ -1,6 +1,6 @@
 """Embeddings of a day beside those of rows that the network did not learn from: the check `embedding`.
 
-A vector belongs to the graph that gave it. It is compared with the reference of the same graph and of no other.
+A vector belongs to the graph that gave it. It is compared with the reference of that graph and of no other.
 
 n vectors of a day, m of the reference, N of all days, E size of a vector, U units.
 """
@@ -56,7 +56,7 @@ class Spaces:
     def of(cls, path: Path) -> Spaces:
         """Those of an export, or of all exports that stand in a run."""
         inside = sorted(p for p in (path / "exports").glob("*") if not p.name.startswith("."))
-        found = {}
+        found: dict[str, Path] = {}
         for folder in (path, *inside):
             space = _space(folder)
             if space:
@@ -108,7 +108,7 @@ def read_known(folder: Path) -> Known:
 def of_day(
     day: Day, vectors: Iterable[Vector], spaces: Spaces, level: float
 ) -> tuple[list[Check], dict[str, int]]:
-    """The check of a day, where there are enough vectors, and how many were compared and were of other graphs."""
+    """The check of a day, where there are enough vectors, and how many were compared, how many of others."""
     kept, others = spaces.sorted(vectors)
     enough = kept and len(day.answered) >= LEAST_ROWS
     found = check(day.day, kept, spaces.known(kept[0].space), level) if enough else None

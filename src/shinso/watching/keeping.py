@@ -39,7 +39,7 @@ def private_columns(config: RunConfig) -> frozenset[str]:
 
 
 def time_column(schema: Schema, config: RunConfig, names: Sequence[str]) -> str | None:
-    """The column that says when a row was, `data.time` or the one date that is given; None where there is none."""
+    """The column that says when a row was, `data.time` or the one date that is given; None without."""
     dates = [c.name for c in schema.given if c.kind == "datetime"]
     name = config.data.time or (dates[0] if len(dates) == 1 else None)
     return name if name in names else None

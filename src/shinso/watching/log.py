@@ -106,7 +106,7 @@ class RequestLog:
         return kept
 
     def _vectors(self, found: Seen, ids: Sequence[str], now: float) -> dict[int, Vector]:
-        """By row: the vectors that are kept; none where one column that they are made of is private or unknown."""
+        """By row: the vectors that are kept; none where a column they are made of is private or unknown."""
         if found.vectors is None or not found.rows.keys() <= self._open:
             return {}
         taken = self._sample.taken(int(now // DAY), found.space, found.request_id, len(ids))

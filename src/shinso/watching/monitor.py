@@ -164,7 +164,7 @@ def _day(
 
 
 def _told_of(spaces: Spaces, days: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Vectors that were compared, and those that came from other graphs; None where there is nothing to tell."""
+    """Vectors that were compared, and those that came from other graphs; None where there are none."""
     compared, others = (sum(day[name] for day in days) for name in ("vectors", "other_vectors"))
     if not spaces.folders and not others:
         return None
@@ -274,8 +274,8 @@ def embedding_lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield "No embedding was compared: the log keeps none of answers of an export of this model"
     if told["other_vectors"]:
         yield (
-            f"{told['other_vectors']:,} embeddings come from graphs of which no reference is here, and were not "
-            f"compared: `shinso monitor EXPORT` compares those of an export"
+            f"{told['other_vectors']:,} embeddings come from graphs of which no reference is here, and were "
+            f"not compared: `shinso monitor EXPORT` compares those of an export"
         )
 
 

@@ -1,7 +1,7 @@
 """Which rows of a day keep the vector that the network made of them: a fixed number, however many are served.
 
-Every row has a rank that follows from its id, and the rows of the lowest ranks stay. So the choice is the same
-whatever the order, after a restart, and with several servers that write one log.
+Every row has a rank that follows from its id, and the rows of the lowest ranks stay. So the choice is the
+same whatever the order, after a restart, and with several servers that write one log.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ class Sample:
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
-        self._held: dict[tuple[int, str], list[float]] = {}  # by day and space: a heap, its largest rank first
+        self._held: dict[
+            tuple[int, str], list[float]
+        ] = {}  # by day and space: a heap, its largest rank first
         self._lock = threading.Lock()
 
     def taken(self, day: int, space: str, request: str, rows: int) -> list[tuple[int, float]]:
-        """Rows of a request that stay for now, with their ranks; no more than `most` of a day stay in the end.
+        """Rows of a request that stay for now, with their ranks; no more than `most` of a day in the end.
 
         The first row of each request comes before the second one of any.
         """

@@ -123,8 +123,8 @@ class Store:
         rows = [(int(v.time // DAY), v.space, v.id, v.request, v.time, v.rank, v.data) for v in vectors]
         put = f"INSERT INTO vectors VALUES ({', '.join([mark] * 7)}) ON CONFLICT DO NOTHING"
         cursor.executemany(put, rows)
-        last = f"SELECT rank FROM vectors WHERE day = {mark} AND space = {mark} ORDER BY rank LIMIT 1 OFFSET {MOST}"
-        drop = f"DELETE FROM vectors WHERE day = {mark} AND space = {mark} AND rank >= ({last})"
+        own = f"FROM vectors WHERE day = {mark} AND space = {mark}"
+        drop = f"DELETE {own} AND rank >= (SELECT rank {own} ORDER BY rank LIMIT 1 OFFSET {MOST})"
         cursor.executemany(drop, [pair * 2 for pair in sorted({row[:2] for row in rows})])
 
     def days(self, since: float = 0.0, until: float = 1e15) -> dict[int, int]:
@@ -145,7 +145,7 @@ class Store:
         """The vectors that were kept of rows of a time, by graph, the lowest ranks first."""
         query = "SELECT space, request, id, time, rank, data FROM vectors WHERE time >= ? AND time < ?"
         found = self._rows(f"{query} ORDER BY space, rank, id", since, until)
-        return [Vector(*row[:5], bytes(row[5])) for row in found]
+        return [Vector(*row[:5], data=bytes(row[5])) for row in found]
 
     def labels(self, since: float = 0.0) -> dict[str, dict[str, Any]]:
         """By id: what was true, of rows served since then; of two labels of a row the later one counts."""
