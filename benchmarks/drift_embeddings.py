@@ -112,11 +112,12 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def exported(place: Path, data: Mapping[str, Any], predict: str, given: str) -> Export:
     """A quick network of the data, as an export; that of an earlier call where there is one."""
-    if not (place / "exports" / "onnx" / "export.json").is_file():
-        run = shinso.train(
+    if not (place / "manifest.json").is_file():
+        shinso.train(
             dict(data), predict=predict, given=given, effort="quick", minutes=1.5, out=place, quiet=True,
         )  # fmt: skip
-        shinso.export(run, data=dict(data), quiet=True)
+    if not (place / "exports" / "onnx").exists():
+        shinso.export(place, data=dict(data), quiet=True)
     return open_export(place / "exports" / "onnx", threads=1)
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 OPSET = 20
 ONE_PASS = frozenset({"category", "labels", "number", "datetime", "series", "mask"})  # kinds that can leave
 LEAST_LENGTH = 3  # steps of ragged examples: one would be taken for the only length there is
+LAST = "last_output"  # what the embedding is called until all else has its name
 LARGEST = 2_000_000_000  # bytes of weights that one file of ONNX can hold
 NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._export", "torch.fx")
 Arrays = Mapping[str, NDArray[Any]]
@@ -106,8 +107,8 @@ class Signature:
 
     @property
     def leaving(self) -> list[tuple[str, list[Any]]]:
-        """Names and shapes of all that leaves the graph."""
-        last = [] if self.width is None else [(EMBEDDING, ["batch", self.width])]
+        """Names, while it is made, and shapes of all that leaves the graph."""
+        last = [] if self.width is None else [(LAST, ["batch", self.width])]
         return [*((one["name"], one["shape"]) for one in self.outputs), *last]
 
 
@@ -192,6 +193,7 @@ def to_onnx(module: Deployed, schema: Schema, inputs: Arrays, signature: Signatu
         assert program is not None
         model = program.model_proto
     clean(model, signature)
+    name_last(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -217,6 +219,17 @@ def clean(model: ModelProto, signature: Signature) -> None:
                     place.dim_param = side
                 else:
                     place.dim_value = side
+
+
+def name_last(model: ModelProto) -> None:
+    """Give the embedding its name, which the exporter gives to the vectors of tokens too, once for each."""
+    names = {EMBEDDING: f"{EMBEDDING}_of_tokens", LAST: EMBEDDING}
+    for graph in _graphs(model.graph):
+        for node in graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.name = names.get(value.name, value.name)
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:

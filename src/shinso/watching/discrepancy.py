@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 Places = NDArray[np.int64]
-NARROWER = 2  # times that the widest kernel is squared twice: widths of 2, 1 and 1/2 median distances
+NARROWER = 2  # times that the widest kernel is squared twice: widths of 4, 2 and 1 median distances
 SOME = 500  # vectors that the median distance is taken of
 FAR = 30.0  # deviations beyond which a number is cut off
 MOST_PERMUTATIONS = 20_000
@@ -32,7 +32,7 @@ class Discrepancy:
 
 
 def gaussians(points_NE: Floats) -> NDArray[np.float32]:
-    """(N, N): the mean of Gaussian kernels of 2, 1 and 1/2 median distances, so that none has to be chosen.
+    """(N, N): the mean of Gaussian kernels of 4, 2 and 1 median distances, so that none has to be chosen.
 
     >>> gaussians(np.zeros((2, 3))).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
@@ -45,9 +45,8 @@ def gaussians(points_NE: Floats) -> NDArray[np.float32]:
     some = np.linspace(0, len(near_NE) - 1, min(len(near_NE), SOME)).astype(np.int64)
     apart = squared_NN[np.ix_(some, some)]
     median = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
-    kernel_NN: NDArray[np.float32] = np.exp(
-        squared_NN / np.float32(-8 * median)
-    )  # twice as wide as the median distance
+    widest = np.float32(-32 * median)  # four times as wide as the median distance
+    kernel_NN: NDArray[np.float32] = np.exp(squared_NN / widest)
     found_NN = kernel_NN.copy()
     for _ in range(NARROWER):
         kernel_NN **= 4  # half as wide
@@ -84,7 +83,7 @@ def discrepancy(
 ) -> Discrepancy:
     """Compare the first `n` units with the others; p by permutations, fine enough to fall below `level`.
 
-    Permutations end early where nothing shows (Besag and Clifford, 1991). Without a level p is 1, and none are
+    Permutations end early where nothing shows (Besag and Clifford, 1991). Without a level p is 1: none are
     made. Of a kernel that is 1 at most no two sets are further apart than the root of 1 + the mean kernel of
     the reference, so a smaller discrepancy tells what share has moved at least.
     """
