@@ -322,7 +322,10 @@ def test_darker_pictures_are_an_alarm_and_quiet_days_are_not(
         checks = [one for one in found["checks"] if one["check"] == "embedding"]
         assert len(checks) == 6 and found["hypotheses"] == 20 * 6
         assert [one["alarm"] for one in checks] == [False] * 5 + [True]
-        assert checks[-1]["what"].startswith("least as in training: 5-") and 0.02 < checks[-1]["effect"] <= 1
+        assert (
+            checks[-1]["what"].startswith("furthest from training: request 5-")
+            and 0.02 < checks[-1]["effect"] <= 1
+        )
         assert found["embedding"] == {"graphs": [export.space], "vectors": 6 * ROWS, "other_vectors": 0}
     assert any("embeddings differ from those of held-back rows" in line for line in lines(found))
     assert 'check="embedding"' in files["prometheus"].read_text()

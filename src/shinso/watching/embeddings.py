@@ -134,7 +134,8 @@ def check(day: str, vectors: Sequence[Vector], known: Known, level: float) -> Ch
     rng = np.random.default_rng(sum(day.encode()))  # its own generator: the same p each time
     found = discrepancy(kernel, len(names), None if days else level, rng)
     p = found.p if days is None else beyond_days(found.squared, days)
-    what = f"least as in training: {names[found.strangest]}"
+    word = "request" if len(names) < n or live[0].id == live[0].request else "row"
+    what = f"furthest from training: {word} {names[found.strangest]}"
     return Check(day, known.column, KIND, Found(p, found.effect, what=what))
 
 
