@@ -82,8 +82,8 @@ FULL: tuple[Measurement, ...] = (
         "1", "fashion_mnist", "Fashion-MNIST, PNG folder to 92.0% of the test rows", inputs.fashion_mnist,
         ours("train.py", "fashion_mnist", limit=200, repeat=1),
         (
-            peer("fastai", "peers/fastai_images.py", limit=265, knob=True),
-            peer("Lightning", "peers/lightning_images.py", limit=265, knob=True),
+            peer("fastai", "peers/fastai_images.py", limit=280, knob=True),
+            peer("Lightning", "peers/lightning_images.py", limit=280, knob=True),
         ),
         (to_target(4, 8), Metric("accuracy", "", "more")), real=True,
     ),
