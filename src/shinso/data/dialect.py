@@ -126,7 +126,7 @@ def _separator(text: str) -> str:
     named = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}.get(text, text)
     if len(named) != 1 or named in '\n\r"' or not named.isascii():
         raise DataError(
-            f"data.separator is one ASCII character, or 'tab'; received {text!r}. Left out, it is found."
+            f"data.separator is one character of ASCII, or 'tab'; received {text!r}. Left out, it is found."
         )
     return named
 
