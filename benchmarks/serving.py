@@ -8,11 +8,12 @@ IMAGE a picture, PYTHON an interpreter that has fastapi, python-multipart and li
 compare     ours, FastAPI + torch, LitServe one after the other, `--rounds` times; each round gives ratios.
             Closed loop: n connections, each of which asks again once it was answered. The most requests a
             second whose p99 stays within 25 ms count, and the most at all beside it.
-overload    ten times the requests a second that can be answered (open loop, ten rows each), for `--storm`
-            seconds; the usual load before and after.
+overload    ten times the requests a second that can be answered (open loop, `--rows` rows each), for
+            `--storm` seconds; the usual load before and after. Where the generator has no time left it sends
+            in bursts: then ask for more rows a request.
 swaps       50 hot swaps between two versions while eight connections ask.
 neighbours  one client asks: alone, and beside one that sends bombs, endless bodies or malformed tensors.
-floor       what uvicorn and onnxruntime need with nothing around them.
+floor       what uvicorn and onnxruntime need with nothing around them, and shinso beside it, in turns.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,7 +40,8 @@ from serving_load import PORT, Load, http_request, loaded, memory, processor, se
 PEERS = Path(__file__).parent / "peers"
 READY = "/v2/health/ready"
 LIMIT = 0.025  # seconds: the p99 that counts
-COUNTS = {"shinso": (8, 12, 16, 24), "fastapi": (2, 3, 4), "litserve": (4, 16, 32)}  # of connections
+COUNTS = {"shinso": (8, 12, 16, 24, 32), "fastapi": (2, 3, 4), "litserve": (4, 16, 32),
+          "floor": (8, 16)}  # fmt: skip  # of connections
 Facts = dict[str, Any]
 
 
@@ -68,7 +71,7 @@ def compared(commands: dict[str, tuple[list[str], str, bytes]], rounds: int, sec
     found: dict[str, list[Facts]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, (command, ready, request) in commands.items():
-            found[name].append(measured(command, ready, request, COUNTS[name], seconds))
+            found[name].append(measured(command, ready, request, COUNTS[name.partition(" ")[0]], seconds))
             print(json.dumps({name: found[name][-1]}), flush=True)
     middle = {
         name: {key: median(one[key] for one in each) for key in ("within", "most", "p50_ms", "ready_seconds")}
@@ -76,11 +79,11 @@ def compared(commands: dict[str, tuple[list[str], str, bytes]], rounds: int, sec
         for name, each in found.items()
     }
     ratios: Facts = {}
-    for name in found.keys() - {"shinso"}:
-        for key in ("within", "most"):
-            pairs = zip(found["shinso"], found[name], strict=True)
-            times = sorted(ours[key] / theirs[key] for ours, theirs in pairs if theirs[key])
-            ratios[f"{key} / {name}"] = [round(t, 2) for t in (median(times), *times)] if times else None
+    own = [name for name in found if name.startswith("shinso")]
+    for ours, name, key in product(own, found.keys() - {*own}, ("within", "most")):
+        pairs = zip(found[ours], found[name], strict=True)
+        times = sorted(mine[key] / theirs[key] for mine, theirs in pairs if theirs[key])
+        ratios[f"{key}, {ours} / {name}"] = [round(t, 2) for t in (median(times), *times)] if times else None
     return {"medians": middle, "ratios: median, all": ratios, "rounds": found}
 
 
@@ -90,9 +93,10 @@ def overload(command: list[str], request: bytes, seconds: float, deadline: float
         asyncio.run(loaded(request, 4, 1.0))
         calm = max((asyncio.run(loaded(request, n, 3.0)).told() for n in (2, 4, 8)), key=lambda t: t["rps"])
         before = memory(process)
-        rate, used = 10 * calm["rps"], processor(process)
+        rate, used, own = 10 * calm["rps"], processor(process), time.process_time()
         storm = asyncio.run(loaded(request, round(rate), seconds, rate)).told()
         during, spent = memory(process), processor(process)
+        own = (time.process_time() - own) / seconds
         time.sleep(2.0)
         after = asyncio.run(loaded(request, 4, 3.0)).told()
         again = asyncio.run(loaded(request, round(rate), seconds / 3, rate)).told()
@@ -100,7 +104,7 @@ def overload(command: list[str], request: bytes, seconds: float, deadline: float
         used = [round(b - a, 1) for a, b in zip(used, spent, strict=True)]
         return {"calm": calm, "storm": storm, "after": after, "again": again, "rss_mb": rss,
                 "goodput": round(storm["rps"] / calm["rps"], 3), "deadline_ms": 1000 * deadline,
-                "seconds, own and system": used}  # fmt: skip
+                "seconds, own and system": used, "generator, of its core": round(own, 2)}  # fmt: skip
 
 
 def exchanges(command: list[str], export: Path, request: bytes, count: int) -> Facts:
@@ -161,10 +165,14 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("image", type=Path)
     parser.add_argument("--peers", default=sys.executable)
+    parser.add_argument(
+        "--also", type=Path, help="another export of the run, as in bf16, to compare beside it"
+    )
     parser.add_argument("--only", default="compare,overload,swaps,neighbours")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--storm", type=float, default=30.0)
+    parser.add_argument("--rows", type=int, default=10)
     parser.add_argument("--deadline", type=float, default=1.0)
     parser.add_argument("-o", "--out", type=Path)
     asked = parser.parse_args()
@@ -173,14 +181,22 @@ def main() -> None:
     image, port, export = asked.image.read_bytes(), str(PORT), asked.export.resolve()
     multipart = http_request("/predict", "multipart/form-data; boundary=b", form(image, "image"))
     raw = http_request("/predict", "image/png", image)
-    rows = json.dumps({"rows": [{"image": base64.b64encode(image).decode()}] * 10}).encode()
-    ten = http_request("/predict", "application/json", rows)
+    rows = json.dumps({"rows": [{"image": base64.b64encode(image).decode()}] * asked.rows}).encode()
+    many = http_request("/predict", "application/json", rows)
     ours = [sys.executable, "-m", "shinso", "serve", str(export), "--port", port, "--drain", "0"]
+    also = (
+        {}
+        if asked.also is None
+        else {
+            f"shinso {asked.also.name}": ([*ours[:4], str(asked.also.resolve()), *ours[5:]], READY, multipart)
+        }
+    )
     peers = {
         name: [asked.peers, str(PEERS / f"serving_{name}.py")] for name in ("fastapi", "litserve", "floor")
     }
     commands = {
         "shinso": (ours, READY, multipart),
+        **also,
         "fastapi": ([*peers["fastapi"], asked.run, port], "/ready", multipart),
         "litserve": ([*peers["litserve"], asked.run, port], "/health", multipart),
     }
@@ -189,15 +205,15 @@ def main() -> None:
         if name == "compare":
             found[name] = compared(commands, asked.rounds, asked.seconds)
         elif name == "overload":
-            found[name] = overload(ours, ten, asked.storm, asked.deadline)
+            found[name] = overload(ours, many, asked.storm, asked.deadline)
         elif name == "swaps":
             found[name] = exchanges(ours, export, raw, 50)
         elif name == "neighbours":
             found[name] = serving_neighbours.beside(ours, READY, raw, asked.seconds)
         elif name == "floor":
-            found[name] = measured(
-                [*peers["floor"], str(export), port], "/ready", raw, (8, 16), asked.seconds
-            )
+            bare = ([*peers["floor"], str(export), port], "/ready", raw)
+            both = {"shinso": (ours, READY, raw), "floor": bare}
+            found[name] = compared(both, asked.rounds, asked.seconds)
         print(json.dumps({name: found[name]}), flush=True)
         if asked.out is not None:
             asked.out.write_text(json.dumps(found, indent=1) + "\n")

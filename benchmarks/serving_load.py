@@ -9,10 +9,12 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 PORT = 8710
 
@@ -24,9 +26,10 @@ class Load:
     seconds: list[float] = field(default_factory=list)  # of accepted requests
     refused: int = 0  # 429 and 503
     failed: int = 0
+    why: Counter[str] = field(default_factory=Counter)  # the failed: status, or class of the error
     elapsed: float = 0.0
 
-    def told(self) -> dict[str, float]:
+    def told(self) -> dict[str, Any]:
         """Requests a second and quantiles in milliseconds."""
         times = sorted(self.seconds) or [float("nan")]
         sent = len(self.seconds) + self.refused + self.failed
@@ -38,6 +41,7 @@ class Load:
             "longest_ms": round(1000 * times[-1], 2),
             "refused": self.refused,
             "failed": self.failed,
+            **({"why": dict(self.why)} if self.why else {}),
         }
 
 
@@ -54,6 +58,7 @@ async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reques
         load.refused += 1
     else:
         load.failed += 1
+        load.why[status.decode()] += 1
     return b"connection: close" not in head
 
 
@@ -72,8 +77,9 @@ async def connection(request: bytes, start: float, until: float, load: Load, eve
             if every:
                 due = max(due + every, time.perf_counter())
                 await asyncio.sleep(due - time.perf_counter())
-    except (OSError, asyncio.IncompleteReadError):
+    except (OSError, asyncio.IncompleteReadError) as error:
         load.failed += 1
+        load.why[type(error).__name__] += 1
     finally:
         if writer is not None:
             writer.close()

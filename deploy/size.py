@@ -46,10 +46,7 @@ def install(folder: Path) -> None:
     """As the Dockerfile does."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(folder)]
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
-    subprocess.run(
-        [*pip, *constraints, "--requirement", str(ROOT / "deploy" / "requirements.txt")], check=True
-    )
-    subprocess.run([*pip, "--no-deps", str(ROOT)], check=True)
+    subprocess.run([*pip, *constraints, str(ROOT / "deploy" / "shinso-serve")], check=True)
 
 
 def size(path: Path) -> int:

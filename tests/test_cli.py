@@ -85,7 +85,7 @@ def test_the_flags_are_these_and_no_others() -> None:
              "folder", "drain", "threads", "log_requests", "log", "log_sample",
              "log_private", "split", "shadow", "allow", "quiet"]
         ),
-        "export": ["allow", "data", "out", "quiet", "run", "to"],
+        "export": ["allow", "data", "out", "precision", "quiet", "run", "to"],
         "monitor": sorted(
             ["run", "log", "since", "until", "over", "reference", "key", "prometheus", "out", "quiet"]
         ),

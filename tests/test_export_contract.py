@@ -16,7 +16,7 @@ import torch
 from shinso.columns.category import Category
 from shinso.config import ModelConfig
 from shinso.errors import RunError, SettingError
-from shinso.exported import encoded, rows_apart, session
+from shinso.exported import encoded, rows_apart
 from shinso.exporting.embedding import Embedding
 from shinso.exporting.graph import (
     Deployed,
@@ -31,6 +31,7 @@ from shinso.exporting.odd import odd_rows
 from shinso.exporting.parity import BOUNDS, VECTORS, difference
 from shinso.models import FAMOUS, MODELS, ngrams
 from shinso.network import Network
+from shinso.runtimes import session
 from shinso.schema import Schema
 from test_contracts import fitted, scalar_columns
 

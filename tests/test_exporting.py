@@ -14,10 +14,12 @@ import pytest
 import torch
 
 import shinso
+from shinso import cli, exported
 from shinso.errors import MissingExtraError
 from shinso.exported import Export, open_export
-from shinso.exporting import write
+from shinso.exporting import parity, write
 from shinso.run import RunDirectory
+from shinso.runtimes import has_bf16
 from small_runs import FAST, houses
 
 EXACT = {**FAST, "train.epochs": 1, "train.precision": "fp32", "model.depth": 1}
@@ -106,10 +108,11 @@ def test_an_export_answers_as_its_run(kind: str, made: Any) -> None:
 def test_what_is_written_beside_the_graph(kind: str, made: Any) -> None:
     _, path, _ = made(kind)
     export = open_export(path, threads=1)
-    parity = export.manifest["parity"]
-    assert set(parity["largest_difference"]) == {c.name for c in export.schema.predict}
-    assert max(parity["largest_difference"].values()) < 1e-3
-    for entry in parity["metrics"].values():
+    figures = export.manifest["parity"]
+    assert set(figures["largest_difference"]) == {c.name for c in export.schema.predict}
+    assert max(figures["largest_difference"].values()) < 1e-3
+    assert max(figures["alone_and_in_a_batch"].values()) < 1e-4
+    for entry in figures["metrics"].values():
         assert entry["run"] == pytest.approx(entry["export"], rel=1e-4)
     export.check()
     inputs, outputs = export.golden
@@ -331,8 +334,8 @@ def test_openvino_is_proven_and_read_without_torch(kind: str, made: Any, tmp_pat
     path = shinso.export(run, to="openvino", data=data, out=tmp_path / "out", quiet=True)
     assert {file.name for file in path.iterdir()} >= {"model.xml", "model.bin", "export.json"}
     assert not (path / "model.onnx").exists()
-    parity = json.loads((path / "export.json").read_text())["parity"]
-    assert max(parity["largest_difference"].values()) < 1e-3 and parity["rows"]["odd"] > 20
+    figures = json.loads((path / "export.json").read_text())["parity"]
+    assert max(figures["largest_difference"].values()) < 1e-3 and figures["rows"]["odd"] > 20
     here, there = shinso.predict(path, data, quiet=True), shinso.predict(onnx_path, data, quiet=True)
     for name, wanted in there.items():
         numbers = isinstance(wanted[0], float)
@@ -360,3 +363,81 @@ def test_without_openvino_the_extra_is_named(
     with pytest.raises(MissingExtraError, match=r"pip install 'shinso\[edge,export\]'"):
         shinso.export(run, to="openvino", data=data, out=tmp_path / "out", quiet=True)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- bf16
+
+
+@pytest.fixture
+def bf16() -> None:
+    """Where a processor computes in bf16."""
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
+    if not has_bf16():
+        pytest.skip("this processor has no instructions for bf16")
+
+
+@pytest.mark.parametrize("kind", ["table", "image", "forecast", "transformer"])
+def test_bf16_is_proven_within_bounds_of_its_own(kind: str, made: Any, bf16: None, tmp_path: Path) -> None:
+    run, _, data = made(kind)
+    path = shinso.export(run, to="openvino", precision="bf16", data=data, out=tmp_path / "out", quiet=True)
+    export = open_export(path, threads=1)
+    bound = export.manifest["outputs"][0]["bound"]
+    assert export.precision == "bf16" and not export.notice and bound == parity.BOUNDS["bf16"]
+    assert str(export._compiled.get_property("INFERENCE_PRECISION_HINT")) != "f32"
+    figures = export.manifest["parity"]
+    assert figures["rows"]["odd"] > 20 and figures["metrics"]
+    assert max(figures["largest_difference"].values()) > 1e-5, "it did not compute in bf16"
+    assert set(figures["alone_and_in_a_batch"]) == {c.name for c in export.schema.predict}
+    export.check()
+    plain = shinso.export(run, to="openvino", data=data, out=tmp_path / "plain", quiet=True)
+    assert open_export(plain).version + "-bf16" == export.version, "the same graph is another version"
+    here, there = shinso.predict(path, data, quiet=True), shinso.predict(plain, data, quiet=True)
+    for name, wanted in there.items():
+        if isinstance(wanted[0], float) and ": " in name:
+            assert np.abs(np.array(here[name]) - wanted).max() <= bound["absolute"] + bound["relative"]
+
+
+def test_where_bf16_is_refused(made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run, _, data = made("table")
+    for to in ("onnx", "torch"):
+        with pytest.raises(shinso.SettingError, match="Use --to openvino"):
+            shinso.export(run, to=to, precision="bf16", data=data, out=tmp_path / "out", quiet=True)
+    with pytest.raises(shinso.SettingError, match="Did you mean 'bf16'"):
+        shinso.export(run, to="openvino", precision="bf1", data=data, out=tmp_path / "out", quiet=True)
+    monkeypatch.setattr(write, "has_bf16", lambda: False)
+    with pytest.raises(shinso.SettingError, match="no instructions for bf16"):
+        run.export("openvino", precision="bf16", data=data, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_which_format_computes_in_bf16(
+    made: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _, _ = made("table")
+    assert cli.main(["export", str(run.path), "--precision", "bf16"]) == 2
+    assert "--to onnx does not compute in bf16. Use --to openvino" in capsys.readouterr().err
+
+
+def test_bf16_beyond_its_bounds_is_not_written(
+    made: Any, bf16: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, _, data = made("image")
+    monkeypatch.setitem(parity.BOUNDS, "bf16", {"absolute": 1e-7, "relative": 0.0})
+    with pytest.raises(shinso.RunError, match="Export it in fp32: leave --precision bf16 out"):
+        shinso.export(run, to="openvino", precision="bf16", data=data, out=tmp_path / "out", quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_instructions_bf16_is_computed_in_fp32_and_said(
+    made: Any, bf16: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, plain, data = made("image")
+    path = shinso.export(run, to="openvino", precision="bf16", data=data, out=tmp_path / "out", quiet=True)
+    shinso.predict(path, data)
+    assert "no instructions" not in capsys.readouterr().err
+    monkeypatch.setattr(exported, "has_bf16", lambda: False)
+    found = shinso.predict(path, data)
+    assert "no instructions. It is computed in fp32 here" in capsys.readouterr().err
+    wanted = shinso.predict(plain, data, quiet=True)
+    assert found["bright: 1"] == pytest.approx(wanted["bright: 1"], abs=1e-4)
+    open_export(path).check()

@@ -14,9 +14,10 @@ pytest.importorskip("orjson", reason="the extra `serve` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 pytest.importorskip("grpc", reason="the extra `serve` is not installed")
 
-from served import Answer, Formula, ask, row, server
-from shinso.serving.batching import SHORT, TURNS
+from served import Answer, Formula, ask, once, row, server
+from shinso.serving.batching import SHORT, TURNS, Job
 from shinso.serving.connections import Connection
+from shinso.serving.refusals import Refusal
 from shinso.serving.unread import MOST_HEAD, quick
 from test_serving_network import running
 
@@ -168,3 +169,60 @@ def test_a_quiet_server_computes_what_takes_long_in_a_thread() -> None:
 
     answer, turns = asyncio.run(one())
     assert answer.status == 200 and turns == 0
+
+
+def test_what_cannot_be_answered_in_time_is_refused_before_it_is_computed() -> None:
+    model = Formula()
+    app = server(model, queue=16, share=1.0)
+
+    async def crowd() -> list[Answer]:
+        batcher = app.engine.registry.get("houses").batcher
+        batcher._busy = True  # nothing is taken
+        asked = [asyncio.create_task(ask(app, "POST", "/predict", row(i))) for i in range(3)]
+        while len(batcher._jobs) < 3:
+            await asyncio.sleep(0)
+        batcher.per_row = 0.5
+        for job in list(batcher._jobs)[1:]:  # they have waited long
+            job.queued, job.until = job.queued - 20, time.monotonic() + 0.4
+        batcher._busy, model.calls = False, 0
+        batcher._again()
+        return list(await asyncio.gather(*asked))
+
+    found = asyncio.run(crowd())
+    assert [one.status for one in found] == [200, 503, 503] and model.calls == 1
+    assert found[1].error["code"] == "overloaded" and int(found[1].headers["retry-after"]) >= 1
+    batcher = app.engine.registry.get("houses").batcher
+    assert batcher.counts.expired == 2 and batcher.idle
+
+
+def test_a_wrong_measure_does_not_keep_a_request_from_being_computed() -> None:
+    app = server(Formula())
+    batcher = app.engine.registry.get("houses").batcher
+    batcher.per_row = 50.0
+    assert once(app, "POST", "/predict", row(), {"x-deadline-ms": "20000"}).status == 200
+    assert batcher.per_row < 46, "what is computed is measured"
+
+
+def test_an_answer_behind_its_deadline_is_none() -> None:
+    app = server(Formula())
+
+    async def late() -> tuple[str, int]:
+        batcher = app.engine.registry.get("houses").batcher
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        job = Job({}, 1, None, time.monotonic() - 0.01, lambda: False, done, begun=True)
+        batcher._deliver([job], [{"dear": ["yes"]}])
+        error = done.exception()
+        assert isinstance(error, Refusal)
+        return error.trouble.code, batcher.counts.expired
+
+    assert asyncio.run(late()) == ("deadline_expired", 1)
+
+
+def test_half_of_the_time_until_a_deadline_is_kept_for_what_nobody_knows() -> None:
+    batcher = server(Formula()).engine.registry.get("houses").batcher
+    batcher.waiting, batcher.per_row = 10, 0.1
+    batcher.check(time.monotonic() + 3.0)
+    with pytest.raises(Refusal) as refused:
+        batcher.check(time.monotonic() + 1.9)
+    assert refused.value.trouble.code == "overloaded"
+    assert batcher.busy(1.9) == pytest.approx(1.0) and batcher.busy(2.1) is None

@@ -22,6 +22,7 @@ pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
 import shinso
 from served import ask, once, together
+from shinso.runtimes import has_bf16
 from shinso.serving.app import App
 from shinso.serving.logs import Log
 from shinso.serving.opening import open_model
@@ -59,7 +60,7 @@ def shares(answers: list[Any]) -> Any:
     return np.array([list(a["dear"]["probabilities"].values()) for a in answers])
 
 
-@pytest.mark.parametrize("kind", ["run", "export", "openvino"])
+@pytest.mark.parametrize("kind", ["run", "export", "openvino", "bf16"])
 def test_batched_answers_equal_those_alone_and_those_of_predict(
     kind: str, run: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -154,6 +155,29 @@ def openvino(run: Path) -> Path:
     pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     return shinso.export(run, to="openvino", data=houses(60), out=run.parent / "openvino", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def bf16(run: Path) -> Path:
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    if not has_bf16():
+        pytest.skip("this processor has no instructions for bf16")
+    out = run.parent / "bf16"
+    return shinso.export(run, to="openvino", precision="bf16", data=houses(60), out=out, quiet=True)
+
+
+def test_a_server_says_where_it_computes_in_another_precision(
+    bf16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr("shinso.exported.has_bf16", lambda: False)
+    app = assembled([("houses", bf16)], Options(deadline=600.0), log=Log(said))
+    asyncio.run(app.engine.registry.load_expected())
+    (line,) = map(json.loads, said.getvalue().splitlines())
+    assert (line["event"], line["level"]) == ("precision", "warning")
+    assert "computed in fp32 here" in line["message"]
+    assert once(app, "POST", "/predict", rows(1)[0]).json["version"].endswith("-bf16")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

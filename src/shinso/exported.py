@@ -8,7 +8,6 @@ ever executed but the graph, whose file is compared with its digest first.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,9 +23,9 @@ from .answers import answers, covering, decoded
 from .calibration import Calibration
 from .columns import Column
 from .columns.base import object_array
-from .errors import DataError, MissingExtraError, RunError, SettingError, did_you_mean
+from .errors import DataError, RunError, SettingError, did_you_mean
 from .files import file_digest, read_json
-from .graphfile import refuse_foreign
+from .runtimes import compiled, has_bf16, session
 from .schema import Schema
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ FORMAT = 1  # raised when a release writes exports that older ones cannot read
 MANIFEST, SCHEMA, GOLDEN, GRAPH = "export.json", "schema.json", "golden.safetensors", "model.onnx"
 EMBEDDING, VECTORS = "embedding", "embedding.safetensors"  # a last output, and what it gave of unseen rows
 FILES = {"onnx": (GRAPH,), "openvino": (OPENVINO, "model.bin"), "torch": (TORCH,)}  # by target: what is run
+PRECISIONS = {"onnx": ("fp32",), "torch": ("fp32",), "openvino": ("fp32", "bf16")}  # by target: computed in
 PARTS = ("inputs", "outputs", "files", "versions", "source", "parity", "calibration", "data")
 
 Columns = Mapping[str, Sequence[Any]]  # a list of raw values for each column
@@ -95,6 +95,22 @@ class Export:
     def version(self) -> str:
         """The first digits of the digest of the graph: another graph is another version."""
         return str(self.manifest.get("version"))
+
+    @property
+    def precision(self) -> str:
+        """What it was proven in: fp32 or bf16."""
+        return str(self.manifest.get("precision"))
+
+    @cached_property
+    def notice(self) -> str:
+        """What a person has to know of this machine before it is used here; '' where there is nothing."""
+        if self.precision != "bf16" or has_bf16():
+            return ""
+        return (
+            f"{self.path} was exported in bf16, for which this processor has no instructions. It is "
+            f"computed in fp32 here: slower, and its answers differ from those elsewhere by up to the bounds "
+            f"in {MANIFEST}."
+        )
 
     @cached_property
     def space(self) -> str:
@@ -249,7 +265,8 @@ class Export:
 
     @cached_property
     def _compiled(self) -> Any:
-        return compiled(self.path / OPENVINO, self.threads)
+        precision = "fp32" if self.notice else self.precision
+        return compiled(self.path / OPENVINO, self.threads, precision)
 
     @cached_property
     def _session(self) -> InferenceSession:
@@ -280,7 +297,10 @@ def _damage(manifest: Mapping[str, Any]) -> str:
     window = manifest.get("window")
     if window is not None and not (isinstance(window, dict) and isinstance(window.get("past"), int)):
         return "its window of a forecast is none"
-    missing = {SCHEMA, GOLDEN, *FILES.get(str(manifest.get("target")), ())} - manifest["files"].keys()
+    target = str(manifest.get("target"))
+    if manifest.get("precision") not in PRECISIONS.get(target, ("fp32",)):
+        return "its precision is none that its target can be computed in"
+    missing = {SCHEMA, GOLDEN, *FILES.get(target, ())} - manifest["files"].keys()
     return f"{', '.join(sorted(missing))} is not listed with a digest" if missing else ""
 
 
@@ -348,46 +368,3 @@ def latest(column: Column, values: Sequence[Any], past: int) -> NDArray[Any]:
                 f"Send earlier readings too."
             )
     return column.collate(read)
-
-
-def openvino_runtime(lack: str, extras: str) -> Any:
-    """The module, kept from reporting its use: else its import alone sends an event to its makers."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then a stub takes its place
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError(f"{lack}: pip install 'shinso[{extras}]'") from None
-    return openvino
-
-
-def compiled(graph: Path, threads: int | None = None) -> Any:
-    """A graph of OpenVINO that is ready to run on the CPU, in fp32 whatever the processor is fast at."""
-    openvino = openvino_runtime("This export is run by OpenVINO, which is not installed", "edge")
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    try:
-        return openvino.Core().compile_model(graph, "CPU", settings)
-    except RuntimeError as error:
-        raise RunError(f"OpenVINO cannot run {graph}: {str(error)[:300]}. Export the run again.") from error
-
-
-def session(graph: Path, threads: int | None = None) -> InferenceSession:
-    """A graph that is ready to run on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError(
-            "An export is run by onnxruntime, which is not installed: pip install 'shinso[export]'"
-        ) from None
-    refuse_foreign(graph)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no class of its own for a graph that it cannot take
-        raise RunError(
-            f"onnxruntime cannot run {graph}: {str(error)[:300]}. Export the run again."
-        ) from error

@@ -7,7 +7,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .errors import MissingExtraError
+
 Data = Any  # a path, glob pattern, folder, zip, database, data frame, Arrow stream, or Python lists
+LEFT_OUT = frozenset({"torch", "pyarrow", "duckdb", "sklearn", "scipy"})  # of the distribution shinso-serve
 
 
 class Run:
@@ -53,9 +56,11 @@ class Run:
         """Answer over HTTP (and gRPC) until it is stopped; see `shinso.serve`."""
         work("shipping").serve(self, port=port, grpc_port=grpc_port)
 
-    def export(self, to: str = "onnx", *, data: Data = None, out: str | Path | None = None) -> Path:
+    def export(
+        self, to: str = "onnx", *, precision: str = "fp32", data: Data = None, out: str | Path | None = None
+    ) -> Path:
         """Write the run for programs without torch; see `shinso.export`."""
-        return work("shipping").export(self, to=to, data=data, out=out)
+        return work("shipping").export(self, to=to, precision=precision, data=data, out=out)
 
     def report(self) -> Path:
         """Write `report.html` again and give its path; see `shinso.report`."""
@@ -86,7 +91,15 @@ class Run:
 
 def work(module: str) -> Any:
     """A module of shinso, imported on first use."""
-    return import_module(f"shinso.{module}")
+    try:
+        return import_module(f"shinso.{module}")
+    except ModuleNotFoundError as error:
+        if error.name not in LEFT_OUT:
+            raise
+        raise MissingExtraError(
+            f"This needs {error.name}, which is not installed (shinso-serve leaves it out): "
+            f"pip install shinso"
+        ) from None
 
 
 def path_of(run: Run | str | Path) -> Path:

@@ -135,7 +135,7 @@ class Number(Column):
         schema: dict[str, Any] = {"title": self.name, "type": ["number", "string", "null"]}
         if self.quantiles:
             schema |= {"examples": [self.quantiles[50]]}
-            schema |= {"description": f"Training rows had {self.low:g} to {self.high:g}."}
+            schema |= {"description": f"Training rows had {self.low:.9g} to {self.high:.9g}."}
         return schema
 
     def _standardise(self, numbers: Any) -> Array:

@@ -33,6 +33,8 @@ def predict(
         raise SettingError(f"{path} is an export; thresholds by group (--fair) are kept by the run itself.")
     export, console = open_export(path), Console(quiet=quiet)
     covering(export.schema, export.calibration, coverage, abstain=abstain, of=str(path))  # before any work
+    if export.notice:
+        console.say(export.notice)
     table = read_aloud(data, DataConfig(**export.manifest["data"]), console)
     stored = export.manifest.get("window")
     if stored is not None:

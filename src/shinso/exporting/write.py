@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,18 +29,19 @@ from ..exported import (
     GRAPH,
     MANIFEST,
     OPENVINO,
+    PRECISIONS,
     SCHEMA,
     TORCH,
     Columns,
     Export,
     encoded,
-    openvino_runtime,
 )
 from ..files import file_digest, sync_folder, write_atomic, write_json
 from ..forecasting import Window
 from ..machine import using
 from ..reopening import reopened
 from ..run import RunDirectory, free_name
+from ..runtimes import has_bf16, openvino_runtime
 from ..version import VERSION
 from ..watching.reference import NAME as REFERENCE
 from .embedding import KINDS, Unseen, fitted, unseen_rows, write_vectors
@@ -67,26 +68,30 @@ class Made:
     signature: Signature
     inputs: dict[str, Any]  # an example batch
     golden: dict[str, Any]  # tensors by name
+    precision: str = "fp32"  # that the export computes in
     unseen: Unseen | None = None  # what the embeddings are compared with, where there are embeddings
 
 
 def export(
-    path: Path, to: str, data: Source, *, out: str | Path | None, allow: tuple[str, ...], quiet: bool
-) -> Path:
+    path: Path, to: str, data: Source, *, precision: str = "fp32", out: str | Path | None,
+    allow: tuple[str, ...], quiet: bool,
+) -> Path:  # fmt: skip
     """See `shipping.export`."""
     console = Console(quiet=quiet)
     if to not in TARGETS:
         raise SettingError(f"There is no export target {to!r}. {did_you_mean(to, TARGETS)}")
+    check_precision(to, precision)
     run = RunDirectory(path, allow=allow)
     run.require_complete()
-    place = free_name(to, run.path / "exports") if out is None else Path(out)
+    name = to if precision == "fp32" else f"{to}-{precision}"
+    place = free_name(name, run.path / "exports") if out is None else Path(out)
     if place.exists():
         raise RunError(f"{place} exists already. Choose another folder with --out.")
     must_be_exportable(run.schema, run.network)
     rehearsal = rehearse(run, data)
     unseen = unseen_rows(run, rehearsal, data, console) if to in WATCHED else None
     with using(run.plan.threads):
-        made = make(run, rehearsal, unseen, narrow=to == "openvino")
+        made = replace(make(run, rehearsal, unseen, narrow=to == "openvino"), precision=precision)
         with _unfinished(place) as folder:
             write_graph(made, to, folder)
             parity = prove_equal(made, rehearsal, folder)
@@ -96,8 +101,24 @@ def export(
     sync_folder(place.parent)
     said = ", ".join(f"{count:,} {kind} rows" for kind, count in parity["rows"].items())
     far = max(parity["largest_difference"].values())
-    console.say(f"{place}: equal to the run on {said} (largest difference {far:.2g})")
+    alike = "equal to" if precision == "fp32" else f"in {precision}, within its bounds of"
+    console.say(f"{place}: {alike} the run on {said} (largest difference {far:.2g})")
     return place
+
+
+def check_precision(to: str, precision: str) -> None:
+    """Raise `SettingError` where an export cannot be computed, or not be proven here, in a precision."""
+    every = sorted({one for known in PRECISIONS.values() for one in known})
+    if precision not in every:
+        raise SettingError(f"There is no precision {precision!r}. {did_you_mean(precision, every)}")
+    if precision not in PRECISIONS[to]:
+        able = ", ".join(f"--to {one}" for one, known in PRECISIONS.items() if precision in known)
+        raise SettingError(f"--to {to} does not compute in {precision}. Use {able} for it, or leave it out.")
+    if precision == "bf16" and not has_bf16():
+        raise SettingError(
+            "This processor has no instructions for bf16, so an export in bf16 could not be proven here. "
+            "Leave --precision bf16 out, or export on a processor with AVX512_BF16 or AMX."
+        )
 
 
 def rehearse(run: RunDirectory, data: Source) -> Rehearsal:
@@ -149,7 +170,7 @@ def make(
     golden |= {f"output.{one['name']}": golden_out[one["column"]] for one in signature.outputs}
     if VECTORS in golden_out:
         golden[f"output.{EMBEDDING}"] = golden_out[VECTORS]
-    return Made(run, own, module, signature, inputs, golden, unseen)
+    return Made(run, own, module, signature, inputs, golden, unseen=unseen)
 
 
 def _example(run: RunDirectory, rehearsal: Rehearsal) -> dict[str, Any]:
@@ -200,7 +221,9 @@ def prove_equal(made: Made, rehearsal: Rehearsal, folder: Path) -> dict[str, Any
         answer = guarded(partial(made.own.on, module=program))
         return prove(made.run.schema, rehearsal, made.own.on, answer, partial(_encoded, found))
     encode = partial(_encoded, found)
-    figures = prove(made.run.schema, rehearsal, made.own.on, guarded(partial(_answered, found)), encode)
+    figures = prove(
+        made.run.schema, rehearsal, made.own.on, guarded(partial(_answered, found)), encode, made.precision
+    )
     found.check()
     return figures
 
@@ -230,7 +253,7 @@ def guarded(answer: Answer) -> Answer:
             shapes = {name: array.shape for name, array in inputs.items()}
             raise RunError(
                 f"The export does not take a batch of the shapes {shapes}, so nothing was written: "
-                f"{str(error)[:200]} {REMEDY}"
+                f"{str(error)[:200]} {REMEDY['fp32']}"
             ) from error
 
     return guard
@@ -249,12 +272,12 @@ def write_manifest(
             "format": FORMAT,
             "target": to,
             "name": run.path.resolve().name,
-            "version": graph[:12],
+            "version": graph[:12] + ("" if made.precision == "fp32" else f"-{made.precision}"),
             "opset": None if to == "torch" else OPSET,
             "inputs": made.signature.inputs,
-            "outputs": [{**one, "bound": BOUNDS} for one in made.signature.outputs],
+            "outputs": [{**one, "bound": BOUNDS[made.precision]} for one in made.signature.outputs],
+            "precision": made.precision,
             "embedding": embedding_of(made, kept or {}),
-            "precision": "fp32",
             "calibration": {name: c.to_dict() for name, c in run.calibration.items()},
             "window": run.data["window"],
             "data": {name: getattr(run.config.data, name) for name in READING},

@@ -32,6 +32,7 @@ SHORT = 0.008  # seconds: a batch that is known to take less is computed on the 
 LONG = 0.020  # seconds that a batch may take, where it has more than one row
 TURNS = 24  # of the loop between two such batches where much waits: libuv accepts one connection a turn
 CROWDED = 0.5  # of the queue, or of the time until the deadline: the loop is better held up than interrupted
+SURE = 0.5  # of its time that a request may have to wait as measured; the rest is for what nobody knew before
 MEMORY = 0.9  # weight of the past in what is measured
 
 
@@ -46,6 +47,8 @@ class Job:
     gone: Callable[[], bool]  # whether the client has left
     done: asyncio.Future[Table]
     heavy: bool = False
+    queued: float = 0.0  # when, by time.monotonic, which is the clock of the loop
+    begun: bool = False  # whether it was taken for a batch
     seconds: float = 0.0  # that it took of its batch
     vectors: Vectors | None = None  # (count, E), where they are wanted
 
@@ -114,13 +117,13 @@ class Batcher:
         """
         rows = self.waiting + coming * self.usual
         full = self.waiting > 0 and rows + self.usual > self.queue
-        return rows * self.per_row if full or rows * self.per_row > deadline else None
+        return rows * self.per_row if full or rows * self.per_row > SURE * deadline else None
 
     def check(self, until: float, count: int = 1) -> None:
         """Raise `Refusal` where the queue is full or the answer would come too late."""
-        wait = self.wait
+        wait, left = self.wait, until - time.monotonic()
         full = self.waiting + count > max(self.queue, count)
-        if full or asyncio.get_running_loop().time() + wait > until:
+        if full or left < 0 or wait > SURE * left:
             self.counts.refused += 1
             raise overloaded(self.waiting, max(self.retry, wait)) if self.waiting else expired()
 
@@ -129,6 +132,7 @@ class Batcher:
         self.usual = MEMORY * self.usual + (1 - MEMORY) * job.count
         self.check(job.until, job.count)
         self.waiting += job.count
+        job.queued = time.monotonic()
         (self._heavy if job.heavy else self._jobs).append(job)
         if not self._scheduled:
             self._scheduled = True
@@ -164,7 +168,7 @@ class Batcher:
     def _here(self, last: Job) -> float:
         """Seconds that a batch may take on the loop."""
         left = last.until - asyncio.get_running_loop().time()
-        crowded = self.waiting > CROWDED * self.queue or self.wait > CROWDED * left > 0
+        crowded = self.waiting > CROWDED * self.queue or self.wait > CROWDED * SURE * left > 0
         return LONG if crowded else SHORT
 
     def _room(self) -> int:
@@ -174,24 +178,38 @@ class Batcher:
         return max(1, min(self.most, int(LONG / self.per_row)))
 
     def _take(self, jobs: deque[Job], room: int) -> list[Job]:
-        """Requests for the next batch: those whose clients still wait."""
+        """Requests for the next batch: those whose clients still wait, and which it answers in time."""
         taken: list[Job] = []
-        now = asyncio.get_running_loop().time()
+        begin = time.monotonic()
         while jobs and (not taken or jobs[0].count <= room):
             job = jobs.popleft()
             self.waiting -= job.count
             if job.settled:
                 continue
-            if job.until <= now:
-                self.counts.expired += 1
-                job.done.set_exception(expired())
+            needed = self._needed(job)
+            if job.until <= begin or job.queued + needed < job.until <= begin + needed:
+                self.late(job)
             elif job.gone():
                 self.counts.left += 1
                 job.done.set_exception(Refusal("client_gone", "The client left before it was answered."))
             else:
+                job.begun = True
                 taken.append(job)
                 room -= job.count
+                begin += needed
         return taken
+
+    def late(self, job: Job) -> None:
+        """Refuse a request that is not answered in time: as overloaded, where alone it would have been."""
+        if job.settled:
+            return
+        self.counts.expired += 1
+        waited = not job.begun and job.queued + self._needed(job) < job.until
+        job.done.set_exception(overloaded(self.waiting, max(self.retry, self.wait)) if waited else expired())
+
+    def _needed(self, job: Job) -> float:
+        """Seconds that its answer takes alone, as measured. (Of large files nothing is measured.)"""
+        return 0.0 if job.heavy else self.per_row * job.count
 
     def _in_thread(self, jobs: list[Job], *, heavy: bool) -> None:
         self.running += 1
@@ -215,8 +233,12 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _deliver(self, jobs: list[Job], found: list[Table | Exception]) -> None:
+        now = time.monotonic()
         for job, one in zip(jobs, found, strict=True):
             if job.settled:
+                continue
+            if job.until < now:
+                self.late(job)
                 continue
             if isinstance(one, Exception):
                 job.done.set_exception(one)

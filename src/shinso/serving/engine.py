@@ -124,7 +124,7 @@ class Engine:
         heavy = count > self.options.batch or is_heavy(rows, served.form)
         job = Job(rows, count, asked.coverage, asked.until, asked.gone, done, heavy)
         client = self.shares.take(asked.client, count, served.batcher.wait)
-        timer = loop.call_at(asked.until, expire, done)
+        timer = loop.call_at(asked.until, served.batcher.late, job)
         try:
             served.batcher.submit(job)
             asked.spent += time.perf_counter() - asked.began
@@ -273,9 +273,3 @@ def coverage_of(text: str | None) -> float | None:
             field="coverage",
         )  # fmt: skip
     return coverage
-
-
-def expire(done: asyncio.Future[Table]) -> None:
-    """The deadline of a request passed."""
-    if not done.done():
-        done.set_exception(expired())

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from ..errors import RunError, SettingError
+from ..errors import MissingExtraError, RunError, SettingError
 from ..exported import is_export, open_export
 from .servable import Servable
 
@@ -21,7 +21,14 @@ def open_model(path: Path, *, allow: tuple[str, ...] = (), threads: int | None =
     if is_export(path):
         return open_export(path, threads=threads or cores())
     if (path / "config.toml").exists():
-        found: Servable = import_module(".running", __package__).RunModel(path, allow)
+        try:
+            running = import_module(".running", __package__)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"{path} is a run, which needs {error.name}. Serve an export of it "
+                f"(`shinso export {path}`), or pip install shinso"
+            ) from None
+        found: Servable = running.RunModel(path, allow)
         return found
     raise RunError(f"{path} is neither a run directory nor an export. `shinso export RUN` makes exports.")
 

@@ -18,6 +18,7 @@ from types import FrameType
 import uvicorn
 
 from ..errors import SettingError
+from ..exported import Export
 from .admin import Admin
 from .app import App
 from .connections import protocol
@@ -91,7 +92,10 @@ def assembled(
     plugged = plugged or Plugged()
 
     def open_one(path: Path) -> Servable:
-        return open_model(path, allow=allow, threads=threads)
+        model = open_model(path, allow=allow, threads=threads)
+        if isinstance(model, Export) and model.notice:
+            log.say("precision", {"message": model.notice}, "warning")
+        return model
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
     watched = bool(plugged.observers)

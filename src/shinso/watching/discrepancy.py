@@ -59,7 +59,7 @@ def together(kernel_NN: NDArray[np.float32], unit_N: Places) -> NDArray[np.float
     """(U, U): the kernel of sets of vectors, the mean over all pairs. `unit_N` are numbers from 0 on."""
     share_UN = np.zeros((int(unit_N.max()) + 1, len(unit_N)), np.float32)
     share_UN[unit_N, np.arange(len(unit_N))] = 1 / np.bincount(unit_N)[unit_N]
-    found: NDArray[np.float32] = share_UN @ kernel_NN @ share_UN.T
+    found: NDArray[np.float32] = (share_UN @ kernel_NN @ share_UN.T).astype(np.float32, copy=False)
     return found
 
 

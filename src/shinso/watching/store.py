@@ -145,7 +145,10 @@ class Store:
         """The vectors that were kept of rows of a time, by graph, the lowest ranks first."""
         query = "SELECT space, request, id, time, rank, data FROM vectors WHERE time >= ? AND time < ?"
         found = self._rows(f"{query} ORDER BY space, rank, id", since, until)
-        return [Vector(*row, bytes(data)) for *row, data in found]
+        return [
+            Vector(space, request, id, time, rank, bytes(data))
+            for space, request, id, time, rank, data in found
+        ]
 
     def labels(self, since: float = 0.0) -> dict[str, dict[str, Any]]:
         """By id: what was true, of rows served since then; of two labels of a row the later one counts."""
