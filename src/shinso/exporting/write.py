@@ -300,7 +300,7 @@ def embedding_of(made: Made, kept: dict[str, Any]) -> dict[str, Any] | None:
     if made.signature.width is None:
         return None
     names = [c.name for c in made.run.schema.given if c.kind in KINDS]
-    return {"columns": names, "width": made.signature.width, "bound": BOUNDS, **kept}
+    return {"columns": names, "width": made.signature.width, "bound": BOUNDS[made.precision], **kept}
 
 
 @contextmanager
