@@ -1,7 +1,7 @@
 """Attention rollout: what the tokens look at, layer after layer (Abnar and Zuidema, ACL 2020).
 
-Every call of `scaled_dot_product_attention`, and every `nn.MultiheadAttention`, is listened to; no model
-needs to know. B rows, N tokens, H heads, P players.
+Every call of `scaled_dot_product_attention`, every `nn.MultiheadAttention`, and every softmax of tokens over
+tokens is listened to; no model needs to know. B rows, N tokens, H heads, P players.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from .scoring import Floats
 from .seats import Seat
 from .tokens import tokens_of_groups
 
+SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
+
 
 class Listener(TorchFunctionMode):
-    """Keeps the weights (B, N, N), averaged over heads, of every attention that is computed."""
+    """Keeps the weights (B, N, N), averaged over heads, of every attention that is computed for one row."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,16 +39,23 @@ class Listener(TorchFunctionMode):
     ) -> Any:
         given = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
             bound = {**dict(zip(names, args, strict=False)), **given}
             self.keep(
-                bound["query"], bound["key"], bound.get("attn_mask"), causal=bool(bound.get("is_causal"))
-            )
-        return func(*args, **given)
+                bound["query"], bound["key"], bound.get("attn_mask"),
+                causal=bool(bound.get("is_causal")), scale=bound.get("scale"),
+            )  # fmt: skip
+        found = func(*args, **given)
+        if func in SOFTMAX and found.ndim == 3 and found.shape[1] == found.shape[2]:
+            self.weights.append(found.float().mean(0, keepdim=True))  # (H, N, N): attention by products
+        return found
 
-    def keep(self, query: Tensor, key: Tensor, mask: Tensor | None, *, causal: bool) -> None:
+    def keep(
+        self, query: Tensor, key: Tensor, mask: Tensor | None, *, causal: bool, scale: float | None = None
+    ) -> None:
         """Work the weights out again, which the fused kernel does not give away."""
-        scores = query.float() @ key.float().transpose(-1, -2) / math.sqrt(query.shape[-1])
+        scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+        scores = query.float() @ key.float().transpose(-1, -2) * scale
         if causal:
             scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf)
         if mask is not None:
