@@ -331,7 +331,7 @@ def test_attention_is_heard_without_asking_the_model() -> None:
     import torch.nn.functional as F
     from torch import nn
 
-    from shinso.explaining.attention import Listener, rollout
+    from shinso.explaining.attention import Listener, raising, rollout
     from shinso.layers.selfattention import attend
 
     query = torch.randn(1, 2, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -339,20 +339,29 @@ def test_attention_is_heard_without_asking_the_model() -> None:
     with listener:
         F.scaled_dot_product_attention(query, query, query, is_causal=True)
     (weights,) = listener.weights
-    assert weights.shape == (1, 5, 5)
-    assert weights.sum(-1).flatten().tolist() == pytest.approx([1.0] * 5)
-    assert torch.equal(weights[0].triu(1), torch.zeros(5, 5))
-    assert float(rollout([weights[0]]).sum()) == pytest.approx(1.0)
+    assert weights.shape == (1, 2, 5, 5)
+    assert weights.sum(-1).flatten().tolist() == pytest.approx([1.0] * 10)
+    assert torch.equal(weights[0, 0].triu(1), torch.zeros(5, 5))
+    assert float(rollout([weights[0, 0].detach()]).sum()) == pytest.approx(2.0)
     listener = Listener()
     with listener:
         F.scaled_dot_product_attention(query, query, query, scale=1.0)  # as T5 has it
-    wanted = (query @ query.transpose(-1, -2)).softmax(-1).mean(1)
+    wanted = (query @ query.transpose(-1, -2)).softmax(-1)
     assert torch.allclose(listener.weights[0], wanted, atol=1e-6)
     layer, tokens = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(1, 5, 8)
     listener = Listener()
-    with torch.no_grad(), listener:
-        attend(layer, tokens)  # by products, as ViT does on a CPU
-    assert torch.allclose(listener.weights[0], layer(tokens, tokens, tokens)[1], atol=1e-6)
+    with listener:
+        mixed = attend(layer, tokens)  # by products, as ViT does on a CPU
+    wanted = layer(tokens, tokens, tokens)[1]
+    assert torch.allclose(listener.weights[0].mean(0, keepdim=True), wanted, atol=1e-6)
+    (slope,) = torch.autograd.grad(mixed.sum(), listener.weights)  # they are on the way to the answer
+    assert slope.shape == (2, 5, 5) and bool((raising(listener.weights[0], -slope) >= 0).all())
+    shared = torch.randn(1, 1, 5, 4)
+    with Listener() as listener:
+        mixed = F.scaled_dot_product_attention(query, shared, shared, enable_gqa=True)
+    assert torch.allclose(
+        mixed, F.scaled_dot_product_attention(query, shared, shared, enable_gqa=True), atol=1e-6
+    )
 
 
 def test_lime_and_gradcam_use_only_their_own_generator(runs: dict[str, shinso.Run]) -> None:
