@@ -118,10 +118,14 @@ def versions_of(sides: Sequence[Side]) -> dict[str, str]:
 
 
 def commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=HERE
-    )
-    return done.stdout.strip() or "unknown"
+    """The commit, marked where files are changed; what the suite itself writes is none."""
+    written = [f":(exclude,top){path.relative_to(HERE.parent)}" for path in (RESULTS, PAGE)]
+    changed = told("git", "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *written)
+    return (told("git", "rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")
+
+
+def told(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE).stdout.strip()
 
 
 def history(path: Path = RESULTS) -> list[dict[str, Any]]:

@@ -113,10 +113,5 @@ WORKLOADS: dict[str, Workload] = {
     "convolution": Workload(partial(Convolutions, 256, 256), (16, 256, 16, 16), 12),
     "transformer": Workload(partial(Block, 768), (16, 256, 768), 10),
     "lstm": Workload(partial(Recurrence, 512, 512), (256, 64, 512), 10),
-    "mlp_small": Workload(partial(Perceptron, 512), (256, 512), 300),
-    "convolution_small": Workload(partial(Convolutions, 3, 64), (64, 3, 32, 32), 25),
-    "transformer_small": Workload(partial(Block, 256), (32, 128, 256), 60),
-    "lstm_small": Workload(partial(Recurrence, 64, 128), (64, 64, 64), 120),
 }
-WIDE = {name: work for name, work in WORKLOADS.items() if not name.endswith("_small")}  # of the short form
 WARM = 5  # steps that are not timed

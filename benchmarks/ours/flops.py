@@ -10,7 +10,7 @@ import numpy as np
 import side
 import torch
 import torch.nn.functional as F
-from workloads import WARM, WIDE, WORKLOADS, Workload
+from workloads import WARM, WORKLOADS, Workload
 
 from shinso.config import TrainConfig
 from shinso.heads import Loss
@@ -59,9 +59,9 @@ def rate(workload: Workload, steps: int) -> float:
 
 def main() -> None:
     asked = side.arguments()
-    share, workloads = (6, WIDE) if asked.short else (1, WORKLOADS)
+    share = 6 if asked.short else 1
     side.answer(
-        **{name: rate(workload, max(3, workload.steps // share)) for name, workload in workloads.items()}
+        **{name: rate(workload, max(3, workload.steps // share)) for name, workload in WORKLOADS.items()}
     )
 
 

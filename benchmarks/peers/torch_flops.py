@@ -7,7 +7,7 @@ import time
 import side
 import torch
 import torch.nn.functional as F
-from workloads import WARM, WIDE, WORKLOADS, Workload
+from workloads import WARM, WORKLOADS, Workload
 
 
 def rate(workload: Workload, steps: int, *, knob: bool) -> float:
@@ -31,9 +31,9 @@ def rate(workload: Workload, steps: int, *, knob: bool) -> float:
 
 def main() -> None:
     asked = side.arguments()
-    share, workloads = (6, WIDE) if asked.short else (1, WORKLOADS)
+    share = 6 if asked.short else 1
     side.answer(
-        **{name: rate(work, max(3, work.steps // share), knob=asked.knob) for name, work in workloads.items()}
+        **{name: rate(work, max(3, work.steps // share), knob=asked.knob) for name, work in WORKLOADS.items()}
     )
 
 

@@ -51,13 +51,13 @@ class Rows(Dataset[dict[str, Any]]):
 
 
 class Lap(TrainerCallback):
-    """Looks at the test rows after each epoch, with the clock stopped."""
+    """Looks at the test rows after each epoch, with the clock stopped; ends at the target."""
 
     def __init__(self, race: side.Race, test: Rows, collate: Any) -> None:
         self.race, self.test, self.collate = race, test, collate
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        self.race.lap(lambda: measured(model, self.test, self.collate))
+        control.should_training_stop = self.race.lap(lambda: measured(model, self.test, self.collate))
 
 
 def measured(model: Any, test: Rows, collate: Any) -> float:

@@ -13,8 +13,12 @@ from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
+
+from .later import Later
+
+sparse = Later("scipy.sparse")
+Sparse = Any  # a scipy.sparse.csr_matrix
 
 BUCKETS = 1 << 18
 MOST_FEATURES = 50_000
@@ -37,26 +41,26 @@ class Bag:
         """Learn from training texts: words and pairs of words, or 1 to 3 letters where spaces are rare."""
         letters = sum(map(len, texts[:1000]))
         words = sum(text.count(" ") for text in texts[:1000]) > SPACED * letters
-        counts_nH = sp.vstack(list(_counts(texts, words=words)), format="csr")
+        counts_nH = sparse.vstack(list(_counts(texts, words=words)), format="csr")
         seen_H = np.bincount(counts_nH.indices, minlength=BUCKETS)
         columns = np.argsort(-seen_H, kind="stable")[: min(MOST_FEATURES, int((seen_H > 0).sum()))]
         weights = np.log((1 + len(texts)) / (1 + seen_H[columns])) + 1
         return cls(words, np.sort(columns), weights[np.argsort(columns)].astype(np.float32))
 
-    def transform(self, texts: Sequence[str]) -> sp.csr_matrix:
+    def transform(self, texts: Sequence[str]) -> Sparse:
         """(n, F) features of length 1 a row, as 1 + log of the counts times the weights."""
         parts = []
         for counts in _counts(texts, words=self.words):
             chosen = counts[:, self.columns_F]
             chosen.data = 1 + np.log(chosen.data)
             parts.append(chosen.multiply(self.weights_F[None, :]).tocsr())
-        features: Any = sp.vstack(parts, format="csr")
+        features: Any = sparse.vstack(parts, format="csr")
         lengths = np.sqrt(np.asarray(features.multiply(features).sum(1)).ravel())
         scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        return sp.csr_matrix(sp.diags(scale) @ features)
+        return sparse.csr_matrix(sparse.diags(scale) @ features)
 
 
-def _counts(texts: Sequence[str], *, words: bool) -> Iterator[sp.csr_matrix]:
+def _counts(texts: Sequence[str], *, words: bool) -> Iterator[Sparse]:
     """(n, BUCKETS) counts of n-grams, some texts at a time."""
     sequences: list[NDArray[np.uint32]] = []
     held = 0
@@ -84,7 +88,7 @@ def _code(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "replace"))
 
 
-def _hashed(sequences: Sequence[NDArray[np.uint32]], orders: int) -> sp.csr_matrix:
+def _hashed(sequences: Sequence[NDArray[np.uint32]], orders: int) -> Sparse:
     """Count n-grams of 1 to `orders` neighbours, by multiplying and adding their codes."""
     codes = np.concatenate([*sequences, np.empty(0, np.uint32)]).astype(np.uint64)
     row = np.repeat(np.arange(len(sequences)), [len(s) for s in sequences])
@@ -98,4 +102,4 @@ def _hashed(sequences: Sequence[NDArray[np.uint32]], orders: int) -> sp.csr_matr
         buckets.append((mixed[inside] >> np.uint64(46)).astype(np.int64))
     places = (np.concatenate(rows), np.concatenate(buckets))
     ones = np.ones(len(places[0]), np.float32)
-    return sp.csr_matrix((ones, places), shape=(len(sequences), BUCKETS))
+    return sparse.csr_matrix((ones, places), shape=(len(sequences), BUCKETS))

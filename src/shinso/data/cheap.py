@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from ..columns.base import Column, Values, missing_mask
 from ..later import Later
-from ..ngrams import Bag
+from ..ngrams import Bag, Sparse
 
+sparse = Later("scipy.sparse")
 exceptions = Later("sklearn.exceptions")
 linear_model = Later("sklearn.linear_model")
 
@@ -37,7 +37,7 @@ class Unsuitable(ValueError):
     """These features or this baseline do not apply to these columns; the text says why."""
 
 
-def linear_features(train: Inputs) -> Callable[[Inputs], sp.csr_matrix]:
+def linear_features(train: Inputs) -> Callable[[Inputs], Sparse]:
     """Learn (n, F) features for a linear model: numbers, one-hot categories, TF-IDF, small images."""
     blocks: dict[str, Block] = {}
     for name, (column, values) in train.items():
@@ -46,8 +46,8 @@ def linear_features(train: Inputs) -> Callable[[Inputs], sp.csr_matrix]:
             blocks[name] = make(column, values)
     if not blocks:
         raise Unsuitable("None of the given columns is a number, category, date, text or image.")
-    return lambda part: sp.csr_matrix(
-        sp.hstack([sp.csr_matrix(block(part[name][1])) for name, block in blocks.items()])
+    return lambda part: sparse.csr_matrix(
+        sparse.hstack([sparse.csr_matrix(block(part[name][1])) for name, block in blocks.items()])
     )
 
 
@@ -106,10 +106,10 @@ def _category_block(column: Column, values: Values) -> Block:
     """One-hot codes; missing and unseen values have none."""
     size = int(np.asarray(column.encode_many(values)).max(initial=0)) + 1
 
-    def block(values: Values) -> sp.csr_matrix:
+    def block(values: Values) -> Sparse:
         codes = np.asarray(column.encode_many(values))
         rows = np.flatnonzero((codes >= 0) & (codes < size))
-        return sp.csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=(len(codes), size))
+        return sparse.csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=(len(codes), size))
 
     return block
 

@@ -17,6 +17,7 @@ import pyarrow.parquet
 from ..columns.base import Values, is_missing, object_array
 from ..errors import DataError
 from ..files import file_digest
+from .arrow import from_numpy, to_numpy
 from .dialect import check_names, same_names
 from .entries import Entries, make_key
 from .infer import EXPECTED, SHARE
@@ -199,7 +200,7 @@ class Remarks:
             if not count:
                 continue
             self.counts[name] += count
-            rows = np.flatnonzero(infinite.to_numpy()) + start
+            rows = np.flatnonzero(to_numpy(infinite.fill_null(from_numpy(np.array([False]))[0]))) + start
             for row in rows[: MOST_LISTED - len(self.bad)].tolist():
                 i = int(np.searchsorted(starts, row, side="right")) - 1
                 value = str(column[row - start].as_py())

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from ..config import DataConfig
 from ..errors import DataError
+from .arrow import from_numpy, from_texts, to_numpy
 from .folder import SUFFIXES
 from .loaded import Loaded, find_span
 from .notes import MOST_LISTED, Bad, Note, plural
@@ -48,7 +49,7 @@ def _looks_like_files(column: pa.ChunkedArray) -> bool:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) or not len(column):
         return False
     rows = np.unique(np.linspace(0, len(column) - 1, SAMPLE).astype(np.int64))
-    cells = [cell for cell in column.take(pa.array(rows)).to_pylist() if cell is not None]
+    cells = [cell for cell in column.take(from_numpy(rows)).to_pylist() if cell is not None]
     return bool(cells) and sum(cell.lower().endswith(ENDINGS) for cell in cells) >= 0.95 * len(cells)
 
 
@@ -86,7 +87,7 @@ def _without_missing(loaded: Loaded, name: str, options: DataConfig, *, inside: 
     gone = [text for text in distinct if not _exists(root, text, inside=inside)]
     if not gone:
         return loaded
-    rows = np.flatnonzero(pc.is_in(column, pa.array(gone, column.type)).to_numpy())
+    rows = np.flatnonzero(to_numpy(pc.is_in(column, from_texts(gone, column.type))))
     bad = []
     for row in rows[:MOST_LISTED].tolist():
         span, index = find_span(loaded.spans, row)

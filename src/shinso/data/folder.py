@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .arrow import from_texts
 from .loaded import Loaded, Span
 from .notes import Note, plural
 
@@ -78,10 +79,10 @@ def from_files(folder: Path, files: Sequence[Found], kind: str, name: str) -> Lo
     parts = _parts(pieces)
     inner = [piece[1:] for piece in pieces] if parts is not None else pieces
     labels = [piece[0] if len(piece) > 1 else None for piece in inner]
-    table = {kind: pa.array([found.name for found in files], pa.string())}
+    table = {kind: from_texts(found.name for found in files)}
     notes: list[Note] = []
     if any(label is not None for label in labels):
-        table["label"] = pa.array(labels, pa.string())
+        table["label"] = from_texts(labels)
         notes += _empty_files(files)
     return Loaded(
         pa.table(table), (Span(name, len(files)),), _manifest(files), tuple(notes), parts=parts, key=kind,

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .arrow import from_numpy, from_texts, missing, scalar, to_numpy
 from .cores import cores
 from .notes import MOST_LISTED, shorten
 
@@ -148,7 +149,7 @@ def _decide_all(names: list[str], trials: list[Guess], counts: list[_Count]) -> 
 def _sample(column: pa.ChunkedArray) -> list[str]:
     """Cells spread over the column that are not missing."""
     step = max(1, len(column) // (2 * SAMPLE))
-    cells = column.take(pa.array(np.arange(0, len(column), step))).to_pylist()
+    cells = column.take(from_numpy(np.arange(0, len(column), step))).to_pylist()
     stripped = (cell.strip() for cell in cells if cell is not None)
     return [cell for cell in stripped if cell not in MISSING][:SAMPLE]
 
@@ -193,13 +194,13 @@ def _convert(
     if guess.kind == "empty":
         return pa.chunked_array([pa.nulls(len(column), pa.float64())])
     if values is None or guess.kind == "text":
-        return present if strip else pc.if_else(present.is_valid(), column, None)
+        return present if strip else pc.if_else(present.is_valid(), column, missing(column.type))
     if guess.kind == "int":
         return values.cast(pa.int64(), safe=False)
     if guess.kind == "time":
         return values
     values = values.cast(pa.float64(), safe=False)
-    return pc.if_else(pc.is_finite(values), values, None) if count.infinite else values
+    return pc.if_else(pc.is_finite(values), values, missing(values.type)) if count.infinite else values
 
 
 def _count(values: pa.ChunkedArray, present: pa.ChunkedArray, there: int, count: _Count) -> None:
@@ -227,9 +228,7 @@ def _decide(trial: Guess, count: _Count) -> Guess:
 def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The cells without blanks around them, null where they are missing."""
     trimmed = pc.ascii_trim_whitespace(column)
-    return pc.if_else(
-        pc.is_in(trimmed, pa.array(MISSING, column.type)), pa.scalar(None, column.type), trimmed
-    )
+    return pc.if_else(pc.is_in(trimmed, from_texts(MISSING, column.type)), missing(column.type), trimmed)
 
 
 def _read(present: pa.ChunkedArray, trial: Guess, *, whole: bool) -> pa.ChunkedArray:
@@ -243,7 +242,7 @@ def _read(present: pa.ChunkedArray, trial: Guess, *, whole: bool) -> pa.ChunkedA
         except pa.ArrowInvalid:
             continue
     fits = pc.match_substring_regex(present, f"^({PATTERNS[trial.kind]})$")
-    fitting = pc.replace_substring_regex(pc.if_else(fits, present, None), r"^\+", "")
+    fitting = pc.replace_substring_regex(pc.if_else(fits, present, missing(present.type)), r"^\+", "")
     if trial.kind == "thousands":
         fitting = pc.replace_substring(fitting, ",", "")
     if trial.kind == "comma":
@@ -268,14 +267,14 @@ def _read_times(present: pa.ChunkedArray, format: str | None) -> pa.ChunkedArray
 
 def _begins_with_zero(present: pa.ChunkedArray) -> bool:
     """Whether a cell such as 007 is among whole numbers."""
-    zero = pc.and_(pc.starts_with(present, "0"), pc.greater(pc.binary_length(present), 1))
+    zero = pc.and_(pc.starts_with(present, "0"), pc.greater(pc.binary_length(present), scalar(1, "int32")))
     return bool(pc.any(zero).as_py())
 
 
 def _collect(name: str, before: pa.ChunkedArray, after: pa.ChunkedArray, start: int, cells: Cells) -> None:
     """List the cells that are there before conversion and missing after it."""
     lost = pc.and_(_present(before).is_valid(), after.is_null())
-    rows = np.flatnonzero(lost.to_numpy())[: MOST_LISTED - len(cells.rows)]
+    rows = np.flatnonzero(to_numpy(lost))[: MOST_LISTED - len(cells.rows)]
     cells.rows += (rows + start).tolist()
     cells.columns += [name] * len(rows)
-    cells.texts += [shorten(cell) for cell in before.take(pa.array(rows)).to_pylist()]
+    cells.texts += [shorten(cell) for cell in before.take(from_numpy(rows)).to_pylist()]

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..columns.base import Values
+from .arrow import from_numpy
 from .notes import Bad, Note
 
 
@@ -79,7 +80,7 @@ class Loaded:
         ]
         return replace(
             self,
-            data=self.data.filter(pa.array(keep)),
+            data=self.data.filter(from_numpy(keep)),
             spans=tuple(spans),
             parts=None if self.parts is None else self.parts[keep],
             objects={name: values[keep] for name, values in self.objects.items()},

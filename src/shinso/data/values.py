@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..columns.base import Value, Values, missing_mask, object_array
 from ..errors import DataError
+from .arrow import from_numpy, from_texts, scalar, to_numpy
 
 SAMPLE = 1_000
 SHORT = 100  # characters of a text that may be copied to compare it
@@ -27,13 +28,13 @@ def to_values(array: pa.ChunkedArray, *, whole: bool, name: str) -> Values:
     if pa.types.is_null(kind):
         return np.full(len(array), np.nan)
     if pa.types.is_boolean(kind):
-        return array.to_numpy() if whole else object_array(array.to_pylist())
+        return to_numpy(array) if whole else object_array(array.to_pylist())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _numbers(array, whole=whole)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _times(array)
     if pa.types.is_duration(kind):
-        return np.asarray(array.cast(pa.duration("us")).to_numpy(), "float64") / 1e6
+        return to_numpy(array.cast(pa.duration("us"))).astype("float64") / 1e6
     if pa.types.is_time(kind):
         return object_array([None if value is None else value.isoformat() for value in array.to_pylist()])
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
@@ -47,8 +48,8 @@ def to_values(array: pa.ChunkedArray, *, whole: bool, name: str) -> Values:
 
 def _numbers(array: pa.ChunkedArray, *, whole: bool) -> Values:
     if whole and pa.types.is_integer(array.type) and array.type != pa.uint64():
-        return np.asarray(array.to_numpy(), np.int64)
-    values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+        return np.asarray(to_numpy(array), np.int64)
+    values = to_numpy(array.cast(pa.float64(), safe=False))
     infinite = np.isinf(values)
     return np.where(infinite, np.nan, values) if infinite.any() else values
 
@@ -60,14 +61,14 @@ def _texts(array: pa.ChunkedArray) -> Values:
         return object_array(array.to_pylist())
     encoded = array.combine_chunks().dictionary_encode()
     words = object_array([*encoded.dictionary.to_pylist(), None])
-    codes: NDArray[np.int32] = encoded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
+    codes: NDArray[np.int32] = to_numpy(encoded.indices.fill_null(scalar(len(words) - 1, "int32")))
     return words[codes]
 
 
 def _times(array: pa.ChunkedArray) -> Values:
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:
         array = pc.local_timestamp(array)  # hours and weekdays mean what the clock on the wall said
-    return np.asarray(array.cast(pa.timestamp("us"), safe=False).to_numpy(), "datetime64[us]")
+    return to_numpy(array.cast(pa.timestamp("us"), safe=False))
 
 
 def _lists(array: pa.ChunkedArray) -> Values:
@@ -93,14 +94,14 @@ def _structs(array: pa.ChunkedArray, name: str) -> Values:
 def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
     """`array[rows]`, touching only the chunks that hold those rows (Arrow's `take` may join all chunks)."""
     if array.num_chunks <= 1:
-        return array.take(pa.array(rows))
+        return array.take(from_numpy(rows))
     order = np.arange(len(rows)) if (rows[:-1] <= rows[1:]).all() else np.argsort(rows, kind="stable")
     ends = np.cumsum([len(chunk) for chunk in array.chunks])
     cuts = np.searchsorted(rows[order], ends)
     parts, start = [], 0
     for chunk, cut, end in zip(array.chunks, cuts, ends, strict=True):
         if cut > start:
-            parts.append(chunk.take(pa.array(rows[order[start:cut]] - (end - len(chunk)))))
+            parts.append(chunk.take(from_numpy(rows[order[start:cut]] - (end - len(chunk)))))
         start = cut
     if not parts:
         return pa.chunked_array([], array.type)
@@ -109,7 +110,7 @@ def take_rows(array: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
         return pa.chunked_array([joined])
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
-    return pa.chunked_array([joined.take(pa.array(inverse))])
+    return pa.chunked_array([joined.take(from_numpy(inverse))])
 
 
 def codes_of(values: Values) -> NDArray[np.int32] | None:
@@ -123,11 +124,11 @@ def codes_of(values: Values) -> NDArray[np.int32] | None:
         if sum(lengths) > SHORT * len(lengths):
             return _hashed(values)  # without a copy of long texts
     try:
-        array = pa.array(values, pa.string() if values.dtype.kind == "O" else None, from_pandas=True)
+        array = from_texts(values) if values.dtype.kind == "O" else from_numpy(values)
     except (pa.ArrowInvalid, TypeError):
         return _hashed(values)
-    found = array.dictionary_encode().indices.fill_null(-1)
-    return np.array(found.to_numpy(zero_copy_only=False), np.int32)
+    found = array.dictionary_encode().indices.fill_null(scalar(-1, "int32"))
+    return to_numpy(found).astype(np.int32)
 
 
 def _hashed(values: Values) -> NDArray[np.int32] | None:

@@ -73,7 +73,8 @@ class BatchEnsembleLinear(nn.Module):
     """K linear layers that share one matrix: ((x * r_k) W) * s_k + b_k, (K, B, D) to (K, B, W).
 
     The scalings are folded into K copies of the matrix: the same numbers as scaling the activations, and
-    for batches larger than the layer much less memory traffic.
+    for batches larger than the layer much less memory traffic. Under autocast they are folded in its
+    precision: the copies are most of what a step moves.
     """
 
     def __init__(self, inputs: int, outputs: int, members: int) -> None:
@@ -85,7 +86,10 @@ class BatchEnsembleLinear(nn.Module):
         self.bias_K1W = nn.Parameter(torch.empty(1, 1, outputs).uniform_(-bound, bound).repeat(members, 1, 1))
 
     def forward(self, x_KBD: Tensor) -> Tensor:
-        weight_KDW = self.weight_DW * self.r_KD1 * self.s_K1W
+        kind = self.weight_DW.dtype
+        if torch.is_autocast_enabled(x_KBD.device.type):
+            kind = torch.get_autocast_dtype(x_KBD.device.type)
+        weight_KDW = self.weight_DW.to(kind) * self.r_KD1.to(kind) * self.s_K1W.to(kind)
         return torch.baddbmm(self.bias_K1W, x_KBD, weight_KDW)
 
 

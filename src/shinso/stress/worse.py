@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as pillow
 from PIL import ImageFilter
-from scipy.ndimage import gaussian_filter
 
 from ..columns import Column
 from ..columns.base import Value
+from ..later import Later
+
+ndimage = Later("scipy.ndimage")
 
 Rng = np.random.Generator
 Corruption = Callable[[Column, Value, float, Rng], Value]
@@ -44,7 +46,7 @@ def blur(column: Column, value: Value, strength: float, rng: Rng) -> Value:
     """Out of focus: a radius of up to an eighth of the side."""
     image = pixels(column, value)
     radius = strength * min(image.shape[:2]) / 8
-    return bytes_of(gaussian_filter(image, (radius, radius, 0)))
+    return bytes_of(ndimage.gaussian_filter(image, (radius, radius, 0)))
 
 
 def contrast(column: Column, value: Value, strength: float, rng: Rng) -> Value:
