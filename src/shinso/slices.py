@@ -129,7 +129,7 @@ def _quarters(values: Values, missing: NDArray[np.bool_]) -> tuple[list[str], Co
     if not len(known):
         return [" is missing"], np.zeros(len(values), np.int64)
     edges = np.unique(np.quantile(known, np.arange(QUARTERS + 1) / QUARTERS))
-    edges = np.repeat(edges, 2) if len(edges) == 1 else edges  # one day only
+    edges = np.repeat(edges, 2) if len(edges) == 1 else edges  # all rows hold one value
     codes = np.clip(
         np.searchsorted(edges, np.asarray(numbers, np.float64), side="right") - 1, 0, len(edges) - 2
     )
