@@ -116,7 +116,7 @@ def agree(own: Deployed, export: Callable[[dict[str, Any]], list[Any]], schema: 
         assert found.shape == wanted.shape
         assert (difference(wanted, found) <= 1).all()
         for made in vectors:
-            assert (rows_apart(both[VECTORS], made, BOUNDS) <= 1).all()
+            assert (rows_apart(both[VECTORS], made, BOUNDS["fp32"]) <= 1).all()
         worst = max(worst, float(np.abs(wanted - found).max()))
     return worst
 

@@ -34,6 +34,8 @@ SECONDS = 60.0  # that real rows are compared for; at least LEAST of them
 LEAST = 32
 ALONE = 8  # real rows that the export computes alone too, beside the same rows in a batch
 
+# Of embeddings, in deviations: those of bf16 are compared with each other only, so that they may be rough.
+NEAR = BOUNDS | {"bf16": {"absolute": 0.25, "relative": 0.05}}
 VECTORS = "\0vectors"  # the embeddings, among arrays by column; no column is called so
 Arrays = Mapping[str, NDArray[Any]]
 Answer = Callable[[Arrays], dict[str, NDArray[Any]]]
@@ -93,7 +95,7 @@ class Proof:
             self.alone[column.name] = _largest(np.abs(one.astype(np.float64) - other))
 
     def _compare_vectors(self, labels: Sequence[str], wanted_BE: Any, found_BE: Any) -> None:
-        apart_B = rows_apart(wanted_BE, found_BE, BOUNDS[self.precision])
+        apart_B = rows_apart(wanted_BE, found_BE, NEAR[self.precision])
         if (apart_B > 1).any():
             row = int(apart_B.argmax())
             far = _largest(np.abs(wanted_BE[row] - found_BE[row]))

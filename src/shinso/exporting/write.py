@@ -47,7 +47,7 @@ from ..watching.reference import NAME as REFERENCE
 from .embedding import KINDS, Unseen, fitted, unseen_rows, write_vectors
 from .graph import OPSET, Deployed, Signature, long_enough, must_be_exportable, settled, to_onnx, to_torch
 from .odd import odd_rows
-from .parity import BATCH, BOUNDS, REMEDY, VECTORS, Answer, Arrays, Rehearsal, prove
+from .parity import BATCH, BOUNDS, NEAR, REMEDY, VECTORS, Answer, Arrays, Rehearsal, prove
 
 TARGETS = ("onnx", "torch", "openvino")
 ROWS = 1000  # real rows that an export is compared on at most
@@ -300,7 +300,7 @@ def embedding_of(made: Made, kept: dict[str, Any]) -> dict[str, Any] | None:
     if made.signature.width is None:
         return None
     names = [c.name for c in made.run.schema.given if c.kind in KINDS]
-    return {"columns": names, "width": made.signature.width, "bound": BOUNDS, **kept}
+    return {"columns": names, "width": made.signature.width, "bound": NEAR[made.precision], **kept}
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def gaussians(points_NE: Floats) -> NDArray[np.float32]:
     return found_NN
 
 
-def together(kernel_NN: Floats, unit_N: Places) -> NDArray[np.float32]:
+def together(kernel_NN: NDArray[np.float32], unit_N: Places) -> NDArray[np.float32]:
     """(U, U): the kernel of sets of vectors, the mean over all pairs. `unit_N` are numbers from 0 on."""
     share_UN = np.zeros((int(unit_N.max()) + 1, len(unit_N)), np.float32)
     share_UN[unit_N, np.arange(len(unit_N))] = 1 / np.bincount(unit_N)[unit_N]
