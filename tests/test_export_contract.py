@@ -16,7 +16,8 @@ import torch
 from shinso.columns.category import Category
 from shinso.config import ModelConfig
 from shinso.errors import RunError, SettingError
-from shinso.exported import encoded, session
+from shinso.exported import encoded, rows_apart
+from shinso.exporting.embedding import Embedding
 from shinso.exporting.graph import (
     Deployed,
     Signature,
@@ -27,9 +28,10 @@ from shinso.exporting.graph import (
     to_torch,
 )  # fmt: skip
 from shinso.exporting.odd import odd_rows
-from shinso.exporting.parity import difference
+from shinso.exporting.parity import BOUNDS, VECTORS, difference
 from shinso.models import FAMOUS, MODELS, ngrams
 from shinso.network import Network
+from shinso.runtimes import session
 from shinso.schema import Schema
 from test_contracts import fitted, scalar_columns
 
@@ -109,19 +111,29 @@ def agree(own: Deployed, export: Callable[[dict[str, Any]], list[Any]], schema: 
     """The largest difference on odd rows; where two are further apart than the bound, the test fails."""
     worst = 0.0
     for inputs in batches(schema):
-        wanted = own.on(inputs)["label"]
-        (found,) = export(inputs)
+        both = own.on(inputs)
+        wanted, (found, *vectors) = both["label"], export(inputs)
         assert found.shape == wanted.shape
         assert (difference(wanted, found) <= 1).all()
+        for made in vectors:
+            assert (rows_apart(both[VECTORS], made, BOUNDS["fp32"]) <= 1).all()
         worst = max(worst, float(np.abs(wanted - found).max()))
     return worst
+
+
+def embedding_of(made: Network, inputs: dict[str, Any]) -> Embedding:
+    """What its last output would be, fitted on odd rows."""
+    batch = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    with torch.no_grad():
+        return Embedding(made.features(batch, len(next(iter(inputs.values())))).pool().flatten(1))
 
 
 @pytest.mark.parametrize("name", sorted(READERS.keys() - REFUSED.keys()))
 def test_every_network_is_equal_as_onnx(name: str, tmp_path: Path) -> None:
     schema, made = network(name)
-    own, leaving = (Deployed(n, schema, {}).eval() for n in (made, settled(made)))
     inputs = long_enough(schema, batches(schema)[-1])
+    embedding = embedding_of(made, inputs)
+    own, leaving = (Deployed(n, schema, {}, embedding).eval() for n in (made, settled(made)))
     signature = Signature.of(schema, inputs, own.on(inputs))
     (tmp_path / "model.onnx").write_bytes(to_onnx(leaving, schema, inputs, signature))
     opened = session(tmp_path / "model.onnx", 1)

@@ -15,9 +15,10 @@ import pytest
 
 import shinso
 from shinso.errors import RunError, ShinsoError
-from shinso.exported import open_export, session
+from shinso.exported import open_export
 from shinso.exporting import write
 from shinso.files import file_digest
+from shinso.runtimes import session
 from small_runs import FAST, houses
 
 Change = Callable[[onnx.ModelProto], None]

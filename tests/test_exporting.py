@@ -19,6 +19,7 @@ from shinso.errors import MissingExtraError
 from shinso.exported import Export, open_export
 from shinso.exporting import parity, write
 from shinso.run import RunDirectory
+from shinso.runtimes import has_bf16
 from small_runs import FAST, houses
 
 EXACT = {**FAST, "train.epochs": 1, "train.precision": "fp32", "model.depth": 1}
@@ -371,7 +372,7 @@ def test_without_openvino_the_extra_is_named(
 def bf16() -> None:
     """Where a processor computes in bf16."""
     pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
-    if not exported.has_bf16():
+    if not has_bf16():
         pytest.skip("this processor has no instructions for bf16")
 
 

@@ -20,7 +20,7 @@ IDS = pytest.mark.parametrize("path", FILES, ids=NAMES)
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config", "console", "files", "intervals", "ngrams", "memory", "later", "logistic"),
     ("columns",),
-    ("data", "schema", "forecasting", "calibration", "answers", "exported", "graphfile"),
+    ("data", "schema", "forecasting", "calibration", "answers", "exported", "graphfile", "runtimes"),
     ("features", "layers", "augment"),  # torch starts here
     ("models", "heads", "fusers"),
     (

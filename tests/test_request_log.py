@@ -28,6 +28,7 @@ from shinso.watching.condensing import UNREADABLE, Privacy, condensed, privacy
 from shinso.watching.labelling import label
 from shinso.watching.log import LogOptions, RequestLog, row_ids, sampled
 from shinso.watching.portraits import PORTRAITS
+from shinso.watching.sampling import MOST, share_of
 from shinso.watching.store import DAY, Entry, Label, Limits, Store
 
 HERE = Path(__file__).parent
@@ -129,7 +130,16 @@ def test_kill_9_loses_no_acknowledged_row(tmp_path: Path) -> None:
     assert len(acknowledged) > 100
     store = Store(place)
     assert store.check() == "ok"
+    by_day: dict[int, list[str]] = {}
+    for one in stored(place):
+        by_day.setdefault(int(one.time // DAY), []).append(one.id)
+    wanted = {id for ids in by_day.values() for id in sorted(ids, key=rank)[:MOST]}
+    assert {vector.id for vector in store.vectors(0, 1e12)} == wanted, "vectors stay with their rows"
     store.close()
+
+
+def rank(id: str) -> float:
+    return share_of(id, "vectors")
 
 
 def killed_writer(place: Path, life: int) -> set[str]:

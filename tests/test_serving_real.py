@@ -22,7 +22,7 @@ pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 
 import shinso
 from served import ask, once, together
-from shinso.exported import has_bf16
+from shinso.runtimes import has_bf16
 from shinso.serving.app import App
 from shinso.serving.logs import Log
 from shinso.serving.opening import open_model

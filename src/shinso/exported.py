@@ -7,7 +7,7 @@ ever executed but the graph, whose file is compared with its digest first.
 
 from __future__ import annotations
 
-import sys
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -23,9 +23,9 @@ from .answers import answers, covering, decoded
 from .calibration import Calibration
 from .columns import Column
 from .columns.base import object_array
-from .errors import DataError, MissingExtraError, RunError, SettingError, did_you_mean
+from .errors import DataError, RunError, SettingError, did_you_mean
 from .files import file_digest, read_json
-from .graphfile import refuse_foreign
+from .runtimes import compiled, has_bf16, session
 from .schema import Schema
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 OPENVINO, TORCH = "model.xml", "model.pt2"
 FORMAT = 1  # raised when a release writes exports that older ones cannot read
 MANIFEST, SCHEMA, GOLDEN, GRAPH = "export.json", "schema.json", "golden.safetensors", "model.onnx"
+EMBEDDING, VECTORS = "embedding", "embedding.safetensors"  # a last output, and what it gave of unseen rows
 FILES = {"onnx": (GRAPH,), "openvino": (OPENVINO, "model.bin"), "torch": (TORCH,)}  # by target: what is run
 PRECISIONS = {"onnx": ("fp32",), "torch": ("fp32",), "openvino": ("fp32", "bf16")}  # by target: computed in
-NOT_HERE = "This export is run by OpenVINO, which is not installed"
 PARTS = ("inputs", "outputs", "files", "versions", "source", "parity", "calibration", "data")
 
 Columns = Mapping[str, Sequence[Any]]  # a list of raw values for each column
@@ -113,6 +113,14 @@ class Export:
         )
 
     @cached_property
+    def space(self) -> str:
+        """The space of its embeddings, which is that of its graph; '' where it gives none.
+
+        Vectors of two spaces say nothing about each other.
+        """
+        return space_of(self.manifest)
+
+    @cached_property
     def schema(self) -> Schema:
         """The typed columns with what they learned."""
         try:
@@ -178,9 +186,15 @@ class Export:
 
         Raises `RunError` where the runtime cannot compute the batch.
         """
-        fed = {one["name"]: np.ascontiguousarray(inputs[one["column"]]) for one in self.manifest["inputs"]}
-        found = self._run(fed)
-        return {one["column"]: found[one["name"]] for one in self.manifest["outputs"]}
+        outputs = {one["name"]: one["column"] for one in self.manifest["outputs"]}
+        found = self._run(inputs, list(outputs))
+        return {column: found[name] for name, column in outputs.items()}
+
+    def embedded(self, inputs: Arrays) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+        """As `forward`, and (B, E) what the heads answered from, a vector a row; where there is a `space`."""
+        outputs = {one["name"]: one["column"] for one in self.manifest["outputs"]}
+        found = self._run(inputs, [*outputs, EMBEDDING])
+        return {column: found[name] for name, column in outputs.items()}, found[EMBEDDING]
 
     def decode(
         self, outputs: Arrays, *, coverage: float | None = None, abstain: bool = False
@@ -195,7 +209,7 @@ class Export:
     def check(self) -> None:
         """Raise `RunError` where the golden inputs do not give the golden outputs on this machine."""
         inputs, outputs = self.golden
-        found = self.forward(inputs)
+        found, vectors = self.embedded(inputs) if self.space else (self.forward(inputs), None)
         for one in self.manifest["outputs"]:
             got, wanted = found[one["column"]], outputs[one["column"]]
             absolute, relative = one["bound"]["absolute"], one["bound"]["relative"]
@@ -206,6 +220,20 @@ class Export:
                     f"{one['column']!r} differs by {worst}; the bound is {absolute:g} + {relative:g} of the "
                     f"value. Export the run again here, or install {self.manifest['versions']}."
                 )
+        if vectors is not None:
+            self._check_embedding(vectors)
+
+    def _check_embedding(self, vectors_BD: NDArray[np.float32]) -> None:
+        try:
+            wanted_BD = load_file(self.path / GOLDEN)[f"output.{EMBEDDING}"]
+        except (SafetensorError, OSError, KeyError) as error:
+            raise RunError(f"{self.path / GOLDEN} is damaged ({error}). Export the run again.") from None
+        bound = self.manifest["embedding"]["bound"]
+        if wanted_BD.shape != vectors_BD.shape or (rows_apart(wanted_BD, vectors_BD, bound) > 1).any():
+            raise RunError(
+                f"{self.path} does not give the embeddings on this machine that it gave when it was "
+                f"exported, so they could not be watched. Export the run again here."
+            )
 
     @cached_property
     def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -220,8 +248,8 @@ class Export:
             raise RunError(f"{self.path / GOLDEN} is damaged ({error}). Export the run again.") from None
         return sides[0], sides[1]
 
-    def _run(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        names = [one["name"] for one in self.manifest["outputs"]]
+    def _run(self, inputs: Arrays, names: list[str]) -> dict[str, NDArray[Any]]:
+        fed = {one["name"]: np.ascontiguousarray(inputs[one["column"]]) for one in self.manifest["inputs"]}
         run = self._compiled if self.manifest.get("target") == "openvino" else self._session.run
         try:
             if self.manifest.get("target") == "openvino":
@@ -259,13 +287,13 @@ def _damage(manifest: Mapping[str, Any]) -> str:
         if not isinstance(entry, dict) or not all(isinstance(entry.get(n), str) for n in ("column", "name")):
             return "an input or output has no column and no name"
     for one in manifest["outputs"]:
-        bound = one.get("bound")
-        ends = [bound.get(n) for n in ("absolute", "relative")] if isinstance(bound, dict) else [None]
-        if not all(isinstance(end, int | float) for end in ends):
+        if not _bounded(one):
             return f"the output {one['name']} has no bound"
     for name, facts in manifest["files"].items():
         if not isinstance(facts, dict) or not {"bytes", "blake2b"} <= facts.keys():
             return f"{name} has no size and no digest"
+    if manifest.get("embedding") is not None and not _describes(manifest["embedding"]):
+        return "its embedding has no width, no columns or no bound"
     window = manifest.get("window")
     if window is not None and not (isinstance(window, dict) and isinstance(window.get("past"), int)):
         return "its window of a forecast is none"
@@ -274,6 +302,50 @@ def _damage(manifest: Mapping[str, Any]) -> str:
         return "its precision is none that its target can be computed in"
     missing = {SCHEMA, GOLDEN, *FILES.get(target, ())} - manifest["files"].keys()
     return f"{', '.join(sorted(missing))} is not listed with a digest" if missing else ""
+
+
+def _bounded(entry: Mapping[str, Any]) -> bool:
+    bound = entry.get("bound")
+    ends = [bound.get(n) for n in ("absolute", "relative")] if isinstance(bound, dict) else [None]
+    return all(isinstance(end, int | float) for end in ends)
+
+
+def _describes(embedding: Any) -> bool:
+    if not isinstance(embedding, dict) or not _bounded(embedding):
+        return False
+    names = embedding.get("columns")
+    return (
+        isinstance(embedding.get("width"), int)
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+    )
+
+
+def space_of(manifest: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that name a graph and what it is computed in; '' where it gives no embeddings."""
+    if manifest.get("embedding") is None:
+        return ""
+    target = str(manifest.get("target"))
+    digests = [str(manifest["files"][name]["blake2b"]) for name in FILES.get(target, ())]
+    text = "/".join((target, str(manifest.get("precision")), *digests))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def rows_apart(
+    wanted_BD: NDArray[Any], found_BD: NDArray[Any], bound: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """(B,) how far vectors are apart, in units of the bound; it grows with the largest number of a vector.
+
+    >>> bound = {"absolute": 1e-4, "relative": 1e-4}
+    >>> rows_apart(np.array([[0.0, 9.0]]), np.array([[0.002, 9.0]]), bound).round(6).tolist()
+    [2.0]
+    """
+    wide, other = wanted_BD.astype(np.float64), found_BD.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        size_B = np.abs(wide).max(1, initial=0.0)
+        apart_BD = np.abs(wide - other) / (bound["absolute"] + bound["relative"] * size_B)[:, None]
+    apart_BD = np.where((wide == other) | (np.isnan(wide) & np.isnan(other)), 0.0, apart_BD)
+    return np.where(np.isnan(apart_BD), np.inf, apart_BD).max(1, initial=0.0)
 
 
 def encoded(column: Column, values: Sequence[Any]) -> NDArray[Any]:
@@ -296,59 +368,3 @@ def latest(column: Column, values: Sequence[Any], past: int) -> NDArray[Any]:
                 f"Send earlier readings too."
             )
     return column.collate(read)
-
-
-def openvino_runtime(lack: str, extras: str) -> Any:
-    """The module, kept from reporting its use: else its import alone sends an event to its makers."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then a stub takes its place
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError(f"{lack}: pip install 'shinso[{extras}]'") from None
-    return openvino
-
-
-def has_bf16() -> bool:
-    """Whether OpenVINO finds instructions for bf16 in this processor; without them it would emulate them."""
-    openvino = openvino_runtime(NOT_HERE, "edge")
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def compiled(graph: Path, threads: int | None = None, precision: str = "fp32") -> Any:
-    """A graph of OpenVINO that is ready to run on the CPU, in `precision` whatever is the fastest there."""
-    openvino = openvino_runtime(NOT_HERE, "edge")
-    kind = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}[precision]
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    try:
-        made = openvino.Core().compile_model(graph, "CPU", settings)
-        taken = made.get_property("INFERENCE_PRECISION_HINT")
-    except RuntimeError as error:
-        raise RunError(f"OpenVINO cannot run {graph}: {str(error)[:300]}. Export the run again.") from error
-    if taken != kind:
-        raise RunError(
-            f"OpenVINO computes {graph} in {taken} here, not in {kind}. Export the run again here."
-        )
-    return made
-
-
-def session(graph: Path, threads: int | None = None) -> InferenceSession:
-    """A graph that is ready to run on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError(
-            "An export is run by onnxruntime, which is not installed: pip install 'shinso[export]'"
-        ) from None
-    refuse_foreign(graph)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no class of its own for a graph that it cannot take
-        raise RunError(
-            f"onnxruntime cannot run {graph}: {str(error)[:300]}. Export the run again."
-        ) from error

@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from ..calibration import SMALLEST, Calibration
 from ..errors import MissingExtraError, RunError, SettingError, ShinsoError
+from ..exported import EMBEDDING
 from ..models.bags import Bags
 from ..models.ngrams import NgramNet
 from ..models.spelling import Spelling
 from ..models.spiking import SpikingSeries
 from ..network import Network, module_name
 from ..schema import Schema
+from .embedding import Embedding
+from .parity import VECTORS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 OPSET = 20
 ONE_PASS = frozenset({"category", "labels", "number", "datetime", "series", "mask"})  # kinds that can leave
 LEAST_LENGTH = 3  # steps of ragged examples: one would be taken for the only length there is
+LAST = "last_output"  # what the embedding is called until all else has its name
 LARGEST = 2_000_000_000  # bytes of weights that one file of ONNX can hold
 NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._export", "torch.fx")
 Arrays = Mapping[str, NDArray[Any]]
@@ -40,12 +44,16 @@ Arrays = Mapping[str, NDArray[Any]]
 class Deployed(nn.Module):
     """The given columns of a batch, one after another, to a tuple of what is said of each predicted one.
 
-    A category comes as probabilities (B, C) at the temperature that validation rows taught.
+    A category comes as probabilities (B, C) at the temperature that validation rows taught. With an
+    `embedding` the tuple ends with one vector a row.
     """
 
-    def __init__(self, network: Network, schema: Schema, calibration: Mapping[str, Calibration]) -> None:
+    def __init__(
+        self, network: Network, schema: Schema, calibration: Mapping[str, Calibration],
+        embedding: Embedding | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.network = network
+        self.network, self.embedding = network, embedding
         self.given = [c.name for c in schema.given]
         self.temperatures = {
             c.name: calibration[c.name].temperature
@@ -55,8 +63,10 @@ class Deployed(nn.Module):
 
     def forward(self, *columns: Tensor) -> tuple[Tensor, ...]:
         batch = dict(zip(self.given, columns, strict=True))
-        found = self.network.predict(batch, columns[0].shape[0])
-        return tuple(self._calibrated(name, value.float()) for name, value in found.items())
+        features = self.network.features(batch, columns[0].shape[0])
+        said = [(name, head.predict(features)) for name, head in self.network.named_heads()]
+        found = tuple(self._calibrated(name, value.float()) for name, value in said)
+        return found if self.embedding is None else (*found, self.embedding(features))
 
     def _calibrated(self, name: str, value: Tensor) -> Tensor:
         """As `Calibration.apply` has it."""
@@ -66,12 +76,13 @@ class Deployed(nn.Module):
         return (value.clamp(min=SMALLEST).log() / temperature).softmax(-1)
 
     def on(self, inputs: Arrays, module: nn.Module | None = None) -> dict[str, NDArray[Any]]:
-        """What torch gives, by predicted column; `module` in the place of this one."""
+        """What torch gives, by predicted column (and by `VECTORS`); `module` in the place of this one."""
         with torch.inference_mode():
             found = (module or self)(
                 *(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.given)
             )
-        return {name: v.numpy() for name, v in zip(self.network.outputs, found, strict=True)}
+        names = [*self.network.outputs, *([] if self.embedding is None else [VECTORS])]
+        return {name: v.numpy() for name, v in zip(names, found, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ class Signature:
 
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
+    width: int | None = None  # of the embedding, where there is one
 
     @classmethod
     def of(cls, schema: Schema, inputs: Arrays, outputs: Arrays) -> Signature:
@@ -90,7 +102,14 @@ class Signature:
                 for i, c in enumerate(schema.given)
             ],
             [_entry("predict", i, c.name, outputs[c.name], None) for i, c in enumerate(schema.predict)],
+            outputs[VECTORS].shape[1] if VECTORS in outputs else None,
         )
+
+    @property
+    def leaving(self) -> list[tuple[str, list[Any]]]:
+        """Names, while it is made, and shapes of all that leaves the graph."""
+        last = [] if self.width is None else [(LAST, ["batch", self.width])]
+        return [*((one["name"], one["shape"]) for one in self.outputs), *last]
 
 
 def _entry(side: str, number: int, column: str, array: NDArray[Any], length: str | None) -> dict[str, Any]:
@@ -169,11 +188,12 @@ def to_onnx(module: Deployed, schema: Schema, inputs: Arrays, signature: Signatu
         program = torch.onnx.export(
             module, arguments, dynamo=True, dynamic_shapes=(shapes,), opset_version=OPSET, verbose=False,
             input_names=[one["name"] for one in signature.inputs],
-            output_names=[one["name"] for one in signature.outputs],
+            output_names=[name for name, _ in signature.leaving],
         )  # fmt: skip
         assert program is not None
         model = program.model_proto
     clean(model, signature)
+    name_last(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -190,14 +210,26 @@ def clean(model: ModelProto, signature: Signature) -> None:
         for value in (*graph.input, *graph.output, *graph.initializer):
             value.doc_string = ""
             del value.metadata_props[:]
-    pairs = ((model.graph.input, signature.inputs), (model.graph.output, signature.outputs))
-    for values, entries in pairs:
-        for value, entry in zip(values, entries, strict=True):
-            for place, side in zip(value.type.tensor_type.shape.dim, entry["shape"], strict=True):
+    entering = [one["shape"] for one in signature.inputs]
+    pairs = ((model.graph.input, entering), (model.graph.output, [shape for _, shape in signature.leaving]))
+    for values, shapes in pairs:
+        for value, shape in zip(values, shapes, strict=True):
+            for place, side in zip(value.type.tensor_type.shape.dim, shape, strict=True):
                 if isinstance(side, str):
                     place.dim_param = side
                 else:
                     place.dim_value = side
+
+
+def name_last(model: ModelProto) -> None:
+    """Give the embedding its name, which the exporter gives to the vectors of tokens too, once for each."""
+    names = {EMBEDDING: f"{EMBEDDING}_of_tokens", LAST: EMBEDDING}
+    for graph in _graphs(model.graph):
+        for node in graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.name = names.get(value.name, value.name)
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from ..answers import calibrated, decoded, labels_of
 from ..columns import Column
 from ..data.loader import Loader
+from ..data.split import Split
 from ..data.store import Store
 from ..data.tabular import Rows, Tabular
 from ..errors import RunError
 from ..evaluation import truth_of
-from ..exported import encoded
+from ..exported import encoded, rows_apart
 from ..metrics import MAIN, score
 from ..schema import Schema
 from .odd import ROUNDS, odd_rows
@@ -33,6 +34,9 @@ SECONDS = 60.0  # that real rows are compared for; at least LEAST of them
 LEAST = 32
 ALONE = 8  # real rows that the export computes alone too, beside the same rows in a batch
 
+# Of embeddings, in deviations: those of bf16 are compared with each other only, so that they may be rough.
+NEAR = BOUNDS | {"bf16": {"absolute": 0.25, "relative": 0.05}}
+VECTORS = "\0vectors"  # the embeddings, among arrays by column; no column is called so
 Arrays = Mapping[str, NDArray[Any]]
 Answer = Callable[[Arrays], dict[str, NDArray[Any]]]
 
@@ -45,6 +49,7 @@ class Rehearsal:
     store: Store
     rows: Rows
     targets: bool  # whether the predicted columns are in the store
+    split: Split | None = None  # where the rows are of the data that the run was trained on
 
 
 @dataclass
@@ -56,6 +61,7 @@ class Proof:
     worst: dict[str, float] = field(default_factory=dict)
     alone: dict[str, float] = field(default_factory=dict)  # from the same rows in a batch
     rows: dict[str, int] = field(default_factory=dict)
+    embedding: float | None = None  # its largest difference
 
     def compare(self, kind: str, labels: Sequence[str], torch: Arrays, export: Arrays) -> None:
         """Raise `RunError` that names row, column, output and both values where two batches differ."""
@@ -71,6 +77,8 @@ class Proof:
                 raise RunError(self._said(column, labels, wanted, found, apart))
             usual = np.abs(wanted.astype(np.float64) - found)
             self.worst[column.name] = max(self.worst.get(column.name, 0.0), _largest(usual))
+        if VECTORS in torch:
+            self._compare_vectors(labels, torch[VECTORS], export[VECTORS])
         self.rows[kind] = self.rows.get(kind, 0) + len(labels)
 
     def beside(self, labels: Sequence[str], alone: Arrays, batch: Arrays) -> None:
@@ -85,6 +93,17 @@ class Proof:
                     f"{column.name!r}), so nothing was written. {REMEDY[self.precision]}"
                 )
             self.alone[column.name] = _largest(np.abs(one.astype(np.float64) - other))
+
+    def _compare_vectors(self, labels: Sequence[str], wanted_BE: Any, found_BE: Any) -> None:
+        apart_B = rows_apart(wanted_BE, found_BE, NEAR[self.precision])
+        if (apart_B > 1).any():
+            row = int(apart_B.argmax())
+            far = _largest(np.abs(wanted_BE[row] - found_BE[row]))
+            raise RunError(
+                f"The export does not give the embedding that the run gives, so nothing was written. "
+                f"{labels[row]}: they are apart by {far:.3g}. {REMEDY[self.precision]}"
+            )
+        self.embedding = max(self.embedding or 0.0, _largest(np.abs(wanted_BE - found_BE)))
 
     def _said(
         self, column: Column, labels: Sequence[str], wanted: Any, found: Any, apart: NDArray[np.float64]
@@ -148,6 +167,7 @@ def prove(
     return {
         "rows": proof.rows, "largest_difference": proof.worst, "alone_and_in_a_batch": proof.alone,
         "bounds": BOUNDS[precision], "metrics": metrics, "batches": [1, ODD_BATCH, BATCH, LONG_BATCH],
+        "embedding": proof.embedding,
     }  # fmt: skip
 
 

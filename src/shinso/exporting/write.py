@@ -23,6 +23,7 @@ from ..data.table import Table
 from ..data.tabular import Tabular
 from ..errors import RunError, SettingError, ShinsoError, did_you_mean
 from ..exported import (
+    EMBEDDING,
     FORMAT,
     GOLDEN,
     GRAPH,
@@ -34,19 +35,19 @@ from ..exported import (
     Columns,
     Export,
     encoded,
-    has_bf16,
-    openvino_runtime,
 )
 from ..files import file_digest, sync_folder, write_atomic, write_json
 from ..forecasting import Window
 from ..machine import using
 from ..reopening import reopened
 from ..run import RunDirectory, free_name
+from ..runtimes import has_bf16, openvino_runtime
 from ..version import VERSION
 from ..watching.reference import NAME as REFERENCE
+from .embedding import KINDS, Unseen, fitted, unseen_rows, write_vectors
 from .graph import OPSET, Deployed, Signature, long_enough, must_be_exportable, settled, to_onnx, to_torch
 from .odd import odd_rows
-from .parity import BATCH, BOUNDS, REMEDY, Answer, Arrays, Rehearsal, prove
+from .parity import BATCH, BOUNDS, NEAR, REMEDY, VECTORS, Answer, Arrays, Rehearsal, prove
 
 TARGETS = ("onnx", "torch", "openvino")
 ROWS = 1000  # real rows that an export is compared on at most
@@ -54,6 +55,7 @@ GOLDEN_ROWS = 4
 READING = ("header", "separator", "encoding", "table")  # settings of the data that reading new rows needs
 PACKAGES = {"onnx": ("onnx", "onnxruntime"), "torch": (), "openvino": ("onnx", "openvino")}
 MAIN = {"onnx": GRAPH, "torch": TORCH, "openvino": "model.bin"}  # the file that makes a version
+WATCHED = ("onnx", "openvino")  # targets that shinso serves, so that their embeddings can be watched
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Made:
     inputs: dict[str, Any]  # an example batch
     golden: dict[str, Any]  # tensors by name
     precision: str = "fp32"  # that the export computes in
+    unseen: Unseen | None = None  # what the embeddings are compared with, where there are embeddings
 
 
 def export(
@@ -86,12 +89,14 @@ def export(
         raise RunError(f"{place} exists already. Choose another folder with --out.")
     must_be_exportable(run.schema, run.network)
     rehearsal = rehearse(run, data)
+    unseen = unseen_rows(run, rehearsal, data, console) if to in WATCHED else None
     with using(run.plan.threads):
-        made = replace(make(run, rehearsal, narrow=to == "openvino"), precision=precision)
+        made = replace(make(run, rehearsal, unseen, narrow=to == "openvino"), precision=precision)
         with _unfinished(place) as folder:
             write_graph(made, to, folder)
             parity = prove_equal(made, rehearsal, folder)
-            write_manifest(made, to, folder, parity)
+            kept = write_vectors(folder, run, made.unseen) if made.unseen is not None else {}
+            write_manifest(made, to, folder, parity, kept)
             folder.rename(place)
     sync_folder(place.parent)
     said = ", ".join(f"{count:,} {kind} rows" for kind, count in parity["rows"].items())
@@ -127,7 +132,9 @@ def rehearse(run: RunDirectory, data: Source) -> Rehearsal:
             )
         own = reopened(run, None, quiet)
         rows = own.split.validation if len(own.split.validation) else own.split.train
-        return Rehearsal(own.table, own.store, np.sort(rows[_spread(len(rows))]), targets=True)
+        return Rehearsal(
+            own.table, own.store, np.sort(rows[_spread(len(rows))]), targets=True, split=own.split
+        )
     table: Tabular = Table.read(data, run.config.data)
     if run.data["window"] is not None:
         assert isinstance(table, Table)
@@ -145,11 +152,14 @@ def _spread(rows: int) -> Any:
     return np.unique(np.linspace(0, rows - 1, min(rows, ROWS)).astype(np.int64))
 
 
-def make(run: RunDirectory, rehearsal: Rehearsal, *, narrow: bool = False) -> Made:
+def make(
+    run: RunDirectory, rehearsal: Rehearsal, unseen: Unseen | None = None, *, narrow: bool = False
+) -> Made:
     """The network as one module in fp32, an example of what it reads, and golden tensors."""
     network = run.network.to("cpu").float().eval()
     leaving = settled(network, narrow=narrow)  # OpenVINO computes int64 in 32 bits
-    own, module = (Deployed(n, run.schema, run.calibration).eval() for n in (network, leaving))
+    embedding = None if unseen is None else fitted(network, run.schema.given, unseen)
+    own, module = (Deployed(n, run.schema, run.calibration, embedding).eval() for n in (network, leaving))
     inputs = long_enough(run.schema, _example(run, rehearsal))
     outputs = own.on(inputs)
     signature = Signature.of(run.schema, inputs, outputs)
@@ -158,7 +168,9 @@ def make(run: RunDirectory, rehearsal: Rehearsal, *, narrow: bool = False) -> Ma
     golden_out = own.on(golden_in)
     golden = {f"input.{one['name']}": golden_in[one["column"]] for one in signature.inputs}
     golden |= {f"output.{one['name']}": golden_out[one["column"]] for one in signature.outputs}
-    return Made(run, own, module, signature, inputs, golden)
+    if VECTORS in golden_out:
+        golden[f"output.{EMBEDDING}"] = golden_out[VECTORS]
+    return Made(run, own, module, signature, inputs, golden, unseen=unseen)
 
 
 def _example(run: RunDirectory, rehearsal: Rehearsal) -> dict[str, Any]:
@@ -209,9 +221,19 @@ def prove_equal(made: Made, rehearsal: Rehearsal, folder: Path) -> dict[str, Any
         answer = guarded(partial(made.own.on, module=program))
         return prove(made.run.schema, rehearsal, made.own.on, answer, partial(_encoded, found))
     encode = partial(_encoded, found)
-    figures = prove(made.run.schema, rehearsal, made.own.on, guarded(found.forward), encode, made.precision)
+    figures = prove(
+        made.run.schema, rehearsal, made.own.on, guarded(partial(_answered, found)), encode, made.precision
+    )
     found.check()
     return figures
+
+
+def _answered(export: Export, inputs: Arrays) -> dict[str, Any]:
+    """By predicted column what an export gives, and its embeddings where it has any."""
+    if not export.space:
+        return export.forward(inputs)
+    found, vectors = export.embedded(inputs)
+    return {**found, VECTORS: vectors}
 
 
 def _encoded(export: Export, rows: Columns) -> Arrays:
@@ -237,7 +259,9 @@ def guarded(answer: Answer) -> Answer:
     return guard
 
 
-def write_manifest(made: Made, to: str, folder: Path, parity: dict[str, Any]) -> None:
+def write_manifest(
+    made: Made, to: str, folder: Path, parity: dict[str, Any], kept: dict[str, Any] | None = None
+) -> None:
     """`export.json`: everything about the export that is not in its graph."""
     run = made.run
     graph = file_digest(folder / MAIN[to])
@@ -253,6 +277,7 @@ def write_manifest(made: Made, to: str, folder: Path, parity: dict[str, Any]) ->
             "inputs": made.signature.inputs,
             "outputs": [{**one, "bound": BOUNDS[made.precision]} for one in made.signature.outputs],
             "precision": made.precision,
+            "embedding": embedding_of(made, kept or {}),
             "calibration": {name: c.to_dict() for name, c in run.calibration.items()},
             "window": run.data["window"],
             "data": {name: getattr(run.config.data, name) for name in READING},
@@ -268,6 +293,14 @@ def write_manifest(made: Made, to: str, folder: Path, parity: dict[str, Any]) ->
             "files": {p.name: {"bytes": p.stat().st_size, "blake2b": file_digest(p)} for p in files},
         },
     )
+
+
+def embedding_of(made: Made, kept: dict[str, Any]) -> dict[str, Any] | None:
+    """What a manifest says of the embeddings; `kept` of the vectors that are kept of them."""
+    if made.signature.width is None:
+        return None
+    names = [c.name for c in made.run.schema.given if c.kind in KINDS]
+    return {"columns": names, "width": made.signature.width, "bound": NEAR[made.precision], **kept}
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from .words import count, duration, number, percent
 LINES = ("validation", "train")
 MOST_DAYS = 60  # of the map
 CELL, NAME, TOP = 16.0, 150.0, 8.0
+TWO_DATES = 150.0  # the room that the first and the last date need
+LARGEST = 1.3  # times that a map of few days is enlarged
 
 
 def monitor_page(found: Mapping[str, Any]) -> str:
@@ -57,7 +59,8 @@ def _verdict(found: Mapping[str, Any]) -> Html:
 
 
 def _alarm(alarm: Mapping[str, Any]) -> Html:
-    facts = [f"p = {_p(alarm['p'])}", f"{percent(alarm['effect'])} of the rows moved"]
+    least = "at least " if alarm["check"] == "embedding" else ""
+    facts = [f"p = {_p(alarm['p'])}", f"{least}{percent(alarm['effect'])} of the rows moved"]
     if alarm["psi"] is not None:
         facts.append(f"PSI {number(alarm['psi'], 3)}")
     if alarm["live"] is not None:
@@ -87,16 +90,13 @@ def _days(found: Mapping[str, Any]) -> Html | None:
                 drawn.append(_square(one, NAME + place * cell, y, cell))
     height = TOP + len(keys) * CELL + 22
     drawn.append(h("text", {"x": NAME, "y": height - 6}, days[0]))
-    if len(days) > 6:
+    if len(days) * cell >= TWO_DATES:
         drawn.append(h("text", {"class": "end", "x": NAME + len(days) * cell, "y": height - 6}, days[-1]))
     width = NAME + max(len(days) * cell, 170.0) + 8
     picture = svg(height, f"{len(keys)} checks on {len(days)} days", drawn, width=width)
     note = "The darker, the more rows moved; red is an alarm. Point at a square for its figures."
-    return section(
-        "days",
-        "Days",
-        h("div", {"style": "max-width:760px"}, figure("Every check of every day", picture, note)),
-    )
+    room = {"style": f"max-width:{min(760, round(LARGEST * width))}px"}
+    return section("days", "Days", h("div", room, figure("Every check of every day", picture, note)))
 
 
 def _square(one: Mapping[str, Any], x: float, y: float, cell: float) -> Html:
@@ -218,12 +218,25 @@ def _how(found: Mapping[str, Any]) -> Html:
     text = (
         f"Each day is compared with a sample of the training rows: numbers by Kolmogorov and Smirnov's test, "
         f"classes by chi-square and by Fisher's exact test of each, texts, pictures and sounds by the "
-        f"maximum mean discrepancy of a few figures about each. Holm's correction runs over "
-        f"{count(found['hypotheses'])} hypotheses, those of {found['days_held']} days: where nothing "
+        f"maximum mean discrepancy of a few figures about each. {_embeddings(found)}Holm's correction runs "
+        f"over {count(found['hypotheses'])} hypotheses, those of {found['days_held']} days: where nothing "
         f"moves, all of these days stay quiet with {percent0(1 - found['level'])}. An alarm also needs 2% of "
         f"the rows to have moved."
     )
     return section("how", "How this is measured", h("p", {"class": "note"}, text))
+
+
+def _embeddings(found: Mapping[str, Any]) -> str:
+    told = found["embedding"]
+    if told is None:
+        return ""
+    other = f" {count(told['other_vectors'])} more come from other graphs and cannot be compared." * bool(
+        told["other_vectors"]
+    )
+    return (
+        f"What the network makes of a row, its embedding, is compared with that of rows held back from "
+        f"training, by the unbiased maximum mean discrepancy: {count(told['vectors'])} were.{other} "
+    )
 
 
 def _p(p: float) -> str:

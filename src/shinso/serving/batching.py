@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .refusals import Fence, Refusal, refusal_of
-from .servable import Arrays, Columns, Servable
+from .servable import Arrays, Columns, Embedding, Servable
 
 Table = dict[str, list[Any]]
+Vectors = NDArray[np.float32]
 
 SHORT = 0.008  # seconds: a batch that is known to take less is computed on the loop
 LONG = 0.020  # seconds that a batch may take, where it has more than one row
@@ -48,6 +50,7 @@ class Job:
     queued: float = 0.0  # when, by time.monotonic, which is the clock of the loop
     begun: bool = False  # whether it was taken for a batch
     seconds: float = 0.0  # that it took of its batch
+    vectors: Vectors | None = None  # (count, E), where they are wanted
 
     @property
     def settled(self) -> bool:
@@ -79,9 +82,11 @@ class Batcher:
         queue: int = 512,
         retry: float = 1.0,
         slow: ThreadPoolExecutor | None = None,
+        watched: bool = False,
     ) -> None:
         self.model, self.pool, self.most, self.queue, self.retry = model, pool, most, queue, retry
         self.slow = slow or pool
+        self.embedding = model if watched and isinstance(model, Embedding) and model.space else None
         self.waiting = 0  # rows
         self.running = 0  # batches
         self.per_row = 0.0  # seconds, measured
@@ -291,11 +296,13 @@ class Batcher:
     def _together(self, jobs: list[Job]) -> list[Table]:
         if len(jobs) == 1:
             return [self._alone(jobs[0])]
-        outputs = self._forward(merged([job.rows for job in jobs]))
+        outputs, vectors = self._forward(merged([job.rows for job in jobs]))
         counts = [job.count for job in jobs]
+        ends = np.cumsum(counts).tolist()
+        for job, end in zip(jobs, ends, strict=True):
+            job.vectors = None if vectors is None else vectors[end - job.count : end]
         if len({job.coverage for job in jobs}) == 1:
             return split(self.model.decode(outputs, coverage=jobs[0].coverage), counts)
-        ends = np.cumsum(counts).tolist()
         return [
             self.model.decode(
                 {n: a[end - job.count : end] for n, a in outputs.items()}, coverage=job.coverage
@@ -306,23 +313,33 @@ class Batcher:
     def _alone(self, job: Job) -> Table:
         """One request, in pieces where it brings more rows than a batch may have."""
         if job.count <= self.most:
-            return self.model.decode(self._forward(job.rows), coverage=job.coverage)
+            outputs, job.vectors = self._forward(job.rows)
+            return self.model.decode(outputs, coverage=job.coverage)
         starts = range(0, job.count, self.most)
         parts = [{n: values[at : at + self.most] for n, values in job.rows.items()} for at in starts]
-        return merged([self.model.decode(self._forward(part), coverage=job.coverage) for part in parts])
+        tables, vectors = [], []
+        for part in parts:
+            outputs, made = self._forward(part)
+            tables.append(self.model.decode(outputs, coverage=job.coverage))
+            vectors += [] if made is None else [made]
+        job.vectors = np.concatenate(vectors) if vectors else None
+        return merged(tables)
 
-    def _forward(self, rows: Columns) -> Arrays:
+    def _forward(self, rows: Columns) -> tuple[Arrays, Vectors | None]:
         """Through the network; a row without a finite answer is refused."""
-        inputs = self.model.encode(rows)
+        inputs, vectors = self.model.encode(rows), None
         with self._lock:
-            found = self.model.forward(inputs)
+            if self.embedding is None:
+                found = self.model.forward(inputs)
+            else:
+                found, vectors = self.embedding.embedded(inputs)
         for array in found.values():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise Refusal(
                     "no_finite_answer", "The model gave no finite number for a row.",
                     "Check the values of the row: some are far from what the model was trained on.",
                 )  # fmt: skip
-        return found
+        return found, vectors
 
 
 def merged(parts: Sequence[Columns]) -> dict[str, list[Any]]:

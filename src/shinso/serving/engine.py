@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .batching import Job, Table, expired, overloaded, told
+from .batching import Job, Table, Vectors, expired, overloaded, told
 from .explaining import How, explanations
 from .logs import Log
 from .meters import Meters
@@ -47,6 +47,7 @@ class Asked:
     rows: Rows | None = None
     began: float = 0.0  # when its own time was last counted, by time.perf_counter
     spent: float = 0.0  # seconds that it cost the server, without waiting
+    vectors: Vectors | None = None  # what the network made of the rows, where they are watched
 
     @property
     def cost(self) -> float:
@@ -127,7 +128,9 @@ class Engine:
         try:
             served.batcher.submit(job)
             asked.spent += time.perf_counter() - asked.began
-            return await done
+            table = await done
+            asked.vectors = job.vectors
+            return table
         finally:
             asked.began = time.perf_counter()
             asked.spent += job.seconds
@@ -193,8 +196,9 @@ class Engine:
         assert asked.served is not None and asked.rows is not None and asked.route is not None
         served, key = asked.served, asked.route.key
         self.watchers.seen(
-            Seen(asked.id, served.name, served.version, asked.rows, table, seconds, status, "answer", key)
-        )
+            Seen(asked.id, served.name, served.version, asked.rows, table, seconds, status, "answer", key,
+                 asked.vectors, served.space)
+        )  # fmt: skip
         for name, version in asked.route.shadows:
             with Fence() as fence:
                 self._shadow(asked, self.registry.get(name, version))

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 Rows = Mapping[str, Sequence[Any]]  # a list for each column
 
 
@@ -24,6 +27,10 @@ class Seen:
     status: int  # HTTP status
     route: str  # what the router said: "answer", or "shadow" for an answer that no client got
     key: str | None = None  # what the request was routed by, where it was
+    vectors: NDArray[np.float32] | None = (
+        None  # (rows, E) what the network made of the rows, where it says so
+    )
+    space: str = ""  # the graph that gave them
 
 
 class Observer(Protocol):

@@ -51,6 +51,11 @@ class Served:
         """Of the model."""
         return self.model.version
 
+    @property
+    def space(self) -> str:
+        """The graph that its vectors belong to; '' where none are made."""
+        return self.batcher.embedding.space if self.batcher.embedding is not None else ""
+
 
 @dataclass(eq=False)
 class Versions:
@@ -64,8 +69,11 @@ class Versions:
 class Registry:
     """Models by name."""
 
-    def __init__(self, open_model: Open, pool: ThreadPoolExecutor, *, most: int, queue: int) -> None:
+    def __init__(
+        self, open_model: Open, pool: ThreadPoolExecutor, *, most: int, queue: int, watched: bool = False
+    ) -> None:
         self.open, self.pool, self.most, self.queue = open_model, pool, most, queue
+        self.watched = watched  # whether anybody looks at what networks make of rows
         self.models: dict[str, Versions] = {}
         self.expected: tuple[tuple[str, Path], ...] = ()  # what has to be there before the server is ready
         self.loaded = False
@@ -117,7 +125,9 @@ class Registry:
             served = Served(
                 name,
                 model,
-                Batcher(model, self.pool, most=self.most, queue=self.queue, slow=self._slow),
+                Batcher(
+                    model, self.pool, most=self.most, queue=self.queue, slow=self._slow, watched=self.watched
+                ),
                 path,
                 keys,
                 covers,

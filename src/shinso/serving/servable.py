@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..calibration import Calibration
@@ -44,3 +45,15 @@ class Servable(Protocol):
 
     def decode(self, outputs: Arrays, *, coverage: float | None = None) -> dict[str, list[Any]]:
         """The table that `shinso predict` gives; with a coverage, also the set of possible labels."""
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """A model that can also say what it answered from."""
+
+    @property
+    def space(self) -> str:
+        """The graph that its vectors belong to;  where it gives none."""
+
+    def embedded(self, inputs: Arrays) -> tuple[Arrays, NDArray[np.float32]]:
+        """As `Servable.forward`, and one vector a row (B, E)."""

@@ -98,7 +98,8 @@ def assembled(
         return model
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
-    registry = Registry(open_one, pool, most=options.batch, queue=options.queue)
+    watched = bool(plugged.observers)
+    registry = Registry(open_one, pool, most=options.batch, queue=options.queue, watched=watched)
     registry.expected = tuple(named)
     watchers = Watchers(plugged.observers)
     engine = Engine(registry, plugged.router or Straight(named[0][0]), watchers, log, options)

@@ -48,7 +48,7 @@ def spread_over_days(dated: Dated, known: Mapping[str, Any], private: Privacy) -
         if column.name in private.dropped or column.name not in known:
             continue
         large = column.kind in ("image", "text", "audio", "series", "mask", "boxes")
-        chosen = _spread(days, LARGE_DAYS if large else MOST_DAYS)
+        chosen = spread(days, LARGE_DAYS if large else MOST_DAYS)
         most = LARGE_ROWS if large else ROWS_A_DAY
         tested = [_of_day(column, values[rows[:most]], known[column.name]) for rows in chosen]
         sizes = np.array([min(len(rows), most) for rows in chosen])
@@ -95,7 +95,7 @@ def days_of(times: Values, rows: Rows) -> tuple[Rows, Rows]:
     day_n, known = calendar_days(times)
     order = np.argsort(day_n, kind="stable")
     groups = np.split(known[order], np.flatnonzero(np.diff(day_n[order])) + 1)
-    kept = _spread([group for group in groups if len(group) >= LEAST_ROWS], MOST_DAYS)
+    kept = spread([group for group in groups if len(group) >= LEAST_ROWS], MOST_DAYS)
     if len(kept) < LEAST_DAYS:
         return rows[:0], rows[:0]
     thin = [group[np.unique(np.linspace(0, len(group) - 1, ROWS_A_DAY).astype(np.int64))] for group in kept]
@@ -131,7 +131,8 @@ def _of_day(column: Column, values: Values, known: Mapping[str, Any]) -> dict[st
     return found if values_found is None else {**found, "values": values_found.p}
 
 
-def _spread(days: Sequence[Rows], most: int) -> list[Rows]:
+def spread(days: Sequence[Rows], most: int) -> list[Rows]:
+    """At most so many of the days, evenly spread over all."""
     if not len(days):
         return []
     return [days[i] for i in np.unique(np.linspace(0, len(days) - 1, min(len(days), most)).astype(np.int64))]

@@ -13,6 +13,7 @@ HELP = {
     "effect": "Share of the rows that moved, on the last day.",
     "psi": "Population stability index, on the last day.",
     "alarm": "1 where something moved on the last day.",
+    "embeddings": "Embeddings that were compared on the last day.",
     "latency_seconds": "Latency of the last day.",
     "refused": "Share of requests that were refused on the last day.",
     "quality": "The figure of all labelled rows.",
@@ -47,6 +48,8 @@ def _samples(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], An
         last = found["days"][-1]
         yield "rows", run, last["rows"]
         yield "refused", run, last["refused"]
+        if found["embedding"] is not None:
+            yield "embeddings", run, last["vectors"]
         for quantile, value in last["latency"].items():
             yield "latency_seconds", {**run, "quantile": f"0.{quantile[1:]}"}, value
         for check in found["checks"]:

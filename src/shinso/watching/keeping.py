@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ LOOKED_AT = 100_000  # training rows that samples are drawn from
 
 def keep_reference(folder: Path, table: Tabular, rows: Rows, schema: Schema, config: RunConfig) -> None:
     """Sample the training rows, and the answers on the evaluated rows that the folder already holds."""
-    private = Privacy(dropped=frozenset(filter(None, (n.strip() for n in config.data.private.split(",")))))
+    private = Privacy(dropped=private_columns(config))
     some_rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64))]
     columns = {c: table.values(c.name, some_rows) for c in schema.given}
     kept = reference(columns, config.seed, private)
@@ -33,13 +33,24 @@ def keep_reference(folder: Path, table: Tabular, rows: Rows, schema: Schema, con
     write_reference(folder, kept, answers, table.describe(), private)
 
 
+def private_columns(config: RunConfig) -> frozenset[str]:
+    """Columns of which the run was told to keep nothing."""
+    return frozenset(filter(None, (name.strip() for name in config.data.private.split(","))))
+
+
+def time_column(schema: Schema, config: RunConfig, names: Sequence[str]) -> str | None:
+    """The column that says when a row was, `data.time` or the one date that is given; None without."""
+    dates = [c.name for c in schema.given if c.kind == "datetime"]
+    name = config.data.time or (dates[0] if len(dates) == 1 else None)
+    return name if name in names else None
+
+
 def _days(
     table: Tabular, rows: Rows, schema: Schema, config: RunConfig, kept: Mapping[str, Any], private: Privacy
 ) -> dict[str, dict[str, Any]]:
     """By column how alike rows of a day are, where the rows have a time."""
-    dates = [c.name for c in schema.given if c.kind == "datetime"]
-    name = config.data.time or (dates[0] if len(dates) == 1 else None)
-    if name is None or name not in table.names:
+    name = time_column(schema, config, table.names)
+    if name is None:
         return {}
     chosen, day_n = days_of(table.values(name, rows), rows)
     if not len(chosen):

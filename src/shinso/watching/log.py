@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..columns import Column
 from ..errors import DataError, RunError, SettingError
 from ..schema import Schema
 from ..serving.observers import Seen
 from .condensing import Privacy, condensed_answer, condensed_row, privacy
-from .store import URLS, Entry, Label, Limits, Store
+from .sampling import Sample, Vector, halved, share_of
+from .store import DAY, URLS, Entry, Label, Limits, Store
 
 MOST_WAITING = 20_000  # rows in memory before they are dropped
 GROUP = 2_000  # rows of one transaction
@@ -65,6 +68,9 @@ class RequestLog:
         finally:
             store.close()
         self.dropped = self.lost = self.written = 0
+        secret = self.private.hashed | self.private.dropped
+        self._open = frozenset(c.name for c in self.given) - secret  # columns that vectors may be made of
+        self._sample = Sample()
         self._pending: deque[Entry | Label] = deque()
         self._accepted = self._done = 0
         self._failed: deque[range] = deque()
@@ -85,17 +91,30 @@ class RequestLog:
         answered = max((len(v) for v in found.answers.values()), default=0)
         ids = row_ids(found.request_id, count)
         routed = None if found.key is None else key_digest(found.key)
+        vectors = self._vectors(found, ids, now)
         kept = []
         for i in range(count):
             row = {name: values[i] for name, values in found.rows.items() if i < len(values)}
             answer = condensed_answer(self.predict, found.answers, i, self.private) if i < answered else {}
             kept.append(
                 Entry(ids[i], now, found.model, found.version, found.route, found.status, found.seconds,
-                      condensed_row(self.given, row, self.private), answer, routed)
+                      condensed_row(self.given, row, self.private), answer, routed, vectors.get(i))
             )  # fmt: skip
         if not kept:
             kept = [Entry(found.request_id, now, found.model, found.version, found.route, found.status,
                           found.seconds, {}, {}, routed)]  # fmt: skip
+        return kept
+
+    def _vectors(self, found: Seen, ids: Sequence[str], now: float) -> dict[int, Vector]:
+        """By row: the vectors that are kept; none where a column they are made of is private or unknown."""
+        if found.vectors is None or not found.rows.keys() <= self._open:
+            return {}
+        taken = self._sample.taken(int(now // DAY), found.space, found.request_id, len(ids))
+        kept = {}
+        for row, rank in taken:
+            data = halved(found.vectors[row])
+            if np.isfinite(data).all():
+                kept[row] = Vector(found.space, found.request_id, ids[row], now, rank, data.tobytes())
         return kept
 
     def label(self, values: Mapping[str, Mapping[str, Any]]) -> range:
@@ -210,12 +229,6 @@ def row_ids(request: str, rows: int) -> list[str]:
 def sampled(request: str, share: float) -> bool:
     """Whether a request is kept: always the same of an id, so that a shadow is kept with its answer."""
     return share >= 1.0 or share_of(request, "sample") < share
-
-
-def share_of(text: str, salt: str) -> float:
-    """A number in [0, 1) that a text always gives, evenly spread over texts."""
-    found = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, person=salt.encode()[:16])
-    return int.from_bytes(found.digest(), "big") / 2.0**64
 
 
 def key_digest(key: str) -> str:

@@ -21,10 +21,11 @@ from ..console import Console
 from ..errors import SettingError
 from ..files import write_atomic
 from ..reporting.monitor_page import monitor_page
-from . import daily
+from . import daily, embeddings
 from .condensing import Privacy, read_key
 from .daily import Check, Day
 from .drift import holm
+from .embeddings import Spaces
 from .experiments import experiments
 from .gauges import exposition
 from .log import key_beside
@@ -80,7 +81,8 @@ def look(watched: Watched, store: Store, asked: Asked, now: float, console: Cons
     truths = store.labels(since)
     private = _private(asked, store)
     mine = whose(watched, store, since, until)
-    family = _hypotheses(schema) * max(DAYS, len(counts))
+    spaces = Spaces.of(watched.path)
+    family = (_hypotheses(schema) + bool(spaces.folders)) * max(DAYS, len(counts))
     made: list[Check] = []
     days: list[dict[str, Any]] = []
     scored: dict[str, list[Any]] = {c.name: [] for c in schema.predict}
@@ -88,10 +90,13 @@ def look(watched: Watched, store: Store, asked: Asked, now: float, console: Cons
         for i, (number, rows) in enumerate(counts.items()):
             day = _day(store, number, rows, since, until, truths)
             made += daily.checks(day, schema, reference, private, LEVEL / family, mine)
+            start, end = _within(number, since, until)
+            found, told = embeddings.of_day(day, store.vectors(start, end), spaces, LEVEL / family)
+            made += found
             own = [e for e in day.answered if mine(e)]
             for c in schema.predict:
                 scored[c.name].append(daily.scores(c, own, truths))
-            days.append({**_served(day), "over": DAY * (number + 1) <= now})
+            days.append({**_served(day), **told, "over": DAY * (number + 1) <= now})
             advance(i + 1, len(counts))
     alarms = _judge(made, family)
     quality = {
@@ -105,7 +110,7 @@ def look(watched: Watched, store: Store, asked: Asked, now: float, console: Cons
         "rows": sum(counts.values()), "days": days,
         "alarms": [_told(check) for check, alarm in zip(made, alarms, strict=True) if alarm],
         "checks": [{**_told(c), "alarm": alarm} for c, alarm in zip(made, alarms, strict=True)],
-        "columns": {c.name: c.kind for c in schema}, "quality": quality,
+        "columns": {c.name: c.kind for c in schema}, "quality": quality, "embedding": _told_of(spaces, days),
         "experiments": experiments(schema, store, since, mine, reference),
     }  # fmt: skip
 
@@ -152,10 +157,22 @@ def whose(watched: Watched, store: Store, since: float, until: float) -> Any:
 def _day(
     store: Store, number: int, rows: int, since: float, until: float, truths: Mapping[str, Mapping[str, Any]]
 ) -> Day:
-    start, end = max(since, number * DAY), min(until, (number + 1) * DAY)
+    start, end = _within(number, since, until)
     every = max(1, -(-rows // MOST_ROWS))
     name = datetime.datetime.fromtimestamp(number * DAY, datetime.UTC).strftime("%Y-%m-%d")
     return Day(name, rows, list(store.entries(start, end, every=every)), truths)
+
+
+def _told_of(spaces: Spaces, days: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Vectors that were compared, and those that came from other graphs; None where there are none."""
+    compared, others = (sum(day[name] for day in days) for name in ("vectors", "other_vectors"))
+    if not spaces.folders and not others:
+        return None
+    return {"graphs": sorted(spaces.folders), "vectors": compared, "other_vectors": others}
+
+
+def _within(number: int, since: float, until: float) -> tuple[float, float]:
+    return max(since, number * DAY), min(until, (number + 1) * DAY)
 
 
 def _served(day: Day) -> dict[str, Any]:
@@ -224,6 +241,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"! {alarm['day']} {alarm['column']!r}: {sentence(alarm)}"
     if not result["alarms"]:
         yield "Nothing has moved."
+    if result["embedding"] is not None:
+        yield from embedding_lines(result["embedding"])
     for name, found in result["quality"].items():
         yield f"{name}: {quality_sentence(found)}"
     for one in result["experiments"]:
@@ -241,9 +260,23 @@ def sentence(alarm: Mapping[str, Any]) -> str:
         "missing": f"{alarm['live'] or 0:.1%} missing, {alarm['training'] or 0:.1%} in training",
         "answers": f"answers differ from those on the test rows ({what}; {share}{then_and_now})",
         "sureness": f"answers are {what} in how sure they are ({share}{then_and_now})",
+        "embedding": f"embeddings differ from those of held-back rows (at least {share}; {what})",
         "quality": f"answers are worse than on the test rows ({what}{then_and_now})",
     }
     return f"{names[alarm['check']]}, p = {alarm['p']:.1g}"
+
+
+def embedding_lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """What embeddings were compared, and why others were not."""
+    if told["vectors"]:
+        yield f"{told['vectors']:,} embeddings were compared"
+    elif told["graphs"] and not told["other_vectors"]:
+        yield "No embedding was compared: the log keeps none of answers of an export of this model"
+    if told["other_vectors"]:
+        yield (
+            f"{told['other_vectors']:,} embeddings come from graphs of which no reference is here, and were "
+            f"not compared: `shinso monitor EXPORT` compares those of an export"
+        )
 
 
 def quality_sentence(found: Mapping[str, Any]) -> str:

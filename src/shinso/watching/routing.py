@@ -11,7 +11,7 @@ from ..errors import RunError, SettingError
 from ..serving.observers import Route
 from ..serving.opening import checked_name
 from .deployment import Deployment, read_deployment
-from .log import share_of
+from .sampling import share_of
 
 KEY = "x-shinso-key"
 LOOK = 0.5  # seconds between two looks at deployment.json

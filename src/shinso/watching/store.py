@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, RunError
+from .sampling import MOST, Vector
 
 FORMAT = 1  # raised when a release writes logs that older ones cannot read
 DAY = 86_400.0
@@ -31,6 +32,10 @@ CREATE INDEX IF NOT EXISTS requests_by_time ON requests (time);
 CREATE TABLE IF NOT EXISTS labels (
   number {serial}, id TEXT NOT NULL, time {real} NOT NULL, field TEXT NOT NULL, value TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS labels_by_id ON labels (id);
+CREATE TABLE IF NOT EXISTS vectors (
+  day INTEGER NOT NULL, space TEXT NOT NULL, id TEXT NOT NULL, request TEXT NOT NULL, time {real} NOT NULL,
+  rank {real} NOT NULL, data {bytes} NOT NULL, PRIMARY KEY (day, space, id));
+CREATE INDEX IF NOT EXISTS vectors_by_rank ON vectors (day, space, rank);
 """
 
 
@@ -48,6 +53,7 @@ class Entry:
     inputs: Mapping[str, Any]
     answers: Mapping[str, Any]
     routed: str | None = None  # a digest of what the request was routed by
+    vector: Vector | None = None  # what the network made of it, where the row is in the sample of its day
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,19 @@ class Store:
                 cursor.executemany(insert, [_values(entry) for entry in entries])
             if told:
                 cursor.executemany(put, told)
+            self._add_vectors(cursor, [entry.vector for entry in entries if entry.vector is not None])
+
+    def _add_vectors(self, cursor: Any, vectors: Sequence[Vector]) -> None:
+        """Store vectors; of a day and a graph those of the lowest ranks stay, whoever wrote them."""
+        if not vectors:
+            return
+        mark = self.dialect.mark
+        rows = [(int(v.time // DAY), v.space, v.id, v.request, v.time, v.rank, v.data) for v in vectors]
+        put = f"INSERT INTO vectors VALUES ({', '.join([mark] * 7)}) ON CONFLICT DO NOTHING"
+        cursor.executemany(put, rows)
+        own = f"FROM vectors WHERE day = {mark} AND space = {mark}"
+        drop = f"DELETE {own} AND rank >= (SELECT rank {own} ORDER BY rank LIMIT 1 OFFSET {MOST})"
+        cursor.executemany(drop, [pair * 2 for pair in sorted({row[:2] for row in rows})])
 
     def days(self, since: float = 0.0, until: float = 1e15) -> dict[int, int]:
         """Rows of each day in UTC, counted from 1970, in order of time."""
@@ -121,6 +140,15 @@ class Store:
             named = dict(zip(COLUMNS, row, strict=True))
             named["inputs"], named["answers"] = json.loads(named["inputs"]), json.loads(named["answers"])
             yield Entry(**named)
+
+    def vectors(self, since: float, until: float) -> list[Vector]:
+        """The vectors that were kept of rows of a time, by graph, the lowest ranks first."""
+        query = "SELECT space, request, id, time, rank, data FROM vectors WHERE time >= ? AND time < ?"
+        found = self._rows(f"{query} ORDER BY space, rank, id", since, until)
+        return [
+            Vector(space, request, id, time, rank, bytes(data))
+            for space, request, id, time, rank, data in found
+        ]
 
     def labels(self, since: float = 0.0) -> dict[str, dict[str, Any]]:
         """By id: what was true, of rows served since then; of two labels of a row the later one counts."""
@@ -178,7 +206,7 @@ class Store:
         return int(rows)
 
     def prune(self, limits: Limits, now: float) -> int:
-        """Delete the oldest rows beyond the limits, with their labels; gives how many."""
+        """Delete the oldest rows beyond the limits, with their labels and vectors; gives how many."""
         ((last,),) = self._rows("SELECT COALESCE(MAX(number), 0) FROM requests")
         ((old,),) = self._rows(
             "SELECT COALESCE(MAX(number), 0) FROM requests WHERE time < ?", now - DAY * limits.days
@@ -219,6 +247,7 @@ class Store:
                 gone = cursor.rowcount
                 if gone:
                     cursor.execute("DELETE FROM labels WHERE id NOT IN (SELECT id FROM requests)")
+                    cursor.execute("DELETE FROM vectors WHERE id NOT IN (SELECT id FROM requests)")
             if gone and self.local:
                 self.connection.execute("PRAGMA incremental_vacuum").fetchall()
         return int(gone)
@@ -296,7 +325,7 @@ def _sqlite(path: Path) -> Dialect:
             found.execute(f"PRAGMA {pragma}").fetchall()
         return found
 
-    types = {"serial": "INTEGER PRIMARY KEY AUTOINCREMENT", "real": "REAL"}
+    types = {"serial": "INTEGER PRIMARY KEY AUTOINCREMENT", "real": "REAL", "bytes": "BLOB"}
     return Dialect(connect, (sqlite3.Error, OSError), "?", types)
 
 
@@ -307,5 +336,8 @@ def _postgresql(url: str) -> Dialect:
         raise MissingExtraError(
             "A log in PostgreSQL needs psycopg, which is not installed: pip install 'shinso[postgresql]'"
         ) from None
-    types = {"serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "real": "DOUBLE PRECISION"}
+    types = {
+        "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "real": "DOUBLE PRECISION",
+        "bytes": "BYTEA",
+    }  # fmt: skip
     return Dialect(lambda: psycopg.connect(url, autocommit=True), (psycopg.Error,), "%s", types)
