@@ -181,6 +181,7 @@ def test_finds_rare_classes() -> None:
     data["dear"] = ["maybe" if i % 100 == 0 else v for i, v in enumerate(data["dear"])]
     finding = found(data)["imbalance"][0]
     assert finding["severity"] == "warning" and "'maybe'" in finding["message"] and finding["count"] == 8
+    assert finding["message"].startswith("1 class of 'dear' is rare, 'maybe' with 8 rows (1.00%)")
 
 
 def test_finds_what_is_missing_for_one_target_only() -> None:

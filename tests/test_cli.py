@@ -107,7 +107,9 @@ def test_the_flags_are_these_and_no_others() -> None:
         (["train", "x.csv", "--types", "category"], "--types takes name=value"),
         (["predict", "runs/none", "x.csv"], "There is no run directory runs/none"),
         (["samples", "digit"], "Did you mean 'digits'"),
-        (["train", "x.csv", "--epochs", "3"], "unrecognized arguments"),
+        (["train", "x.csv", "--epochs", "3"], "It is a setting: --set train.epochs=VALUE"),
+        (["predict", "run", "x.csv", "--quite"], "Did you mean '--quiet'"),
+        (["models", "extra"], "there is no place for 'extra'"),
     ],
 )
 def test_mistakes_end_with_status_two_and_help(arguments: list[str], message: str, tmp_path: Path) -> None:

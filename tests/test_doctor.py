@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 from safetensors.torch import load_file
 
 import shinso
+from shinso.cli import build_parser
+from shinso.console import Console
+from shinso.diagnosis.examine import patient_of_run
 from shinso.run import RunDirectory
 from small_runs import houses
 from test_explaining import seen, texts
@@ -207,7 +211,9 @@ def test_a_planted_fault_is_named_first(
     assert found["findings"][0]["check"] == check, [
         (f["check"], f["level"], f["said"]) for f in found["findings"]
     ]
-    assert found["next"][0]["command"].startswith("shinso ")
+    for one in found["next"]:  # a command that is proposed is one that the program takes
+        program, *words = shlex.split(one["command"])
+        assert program == "shinso" and build_parser().parse_args(words).verb in ("train", "audit")
 
 
 @pytest.mark.parametrize(
@@ -266,3 +272,43 @@ def test_values_that_nobody_scaled_are_named(tmp_path: Path) -> None:
     found = shinso.doctor(run, seen(), allow=[model], quiet=True)
     (one,) = (f for f in found["findings"] if f["check"] == "input normalised")
     assert one["level"] == "severe" and one["measured"] > 50 and "weight reads values of size" in one["said"]
+
+
+def test_a_command_asks_again_what_was_asked(tmp_path: Path) -> None:
+    """Columns, types and settings of the user stand in it, beside the one thing that it changes."""
+    data = {**homes(200), "two words": houses(200)["price"], "floor": [1 + i % 3 for i in range(200)]}
+    source = tmp_path / "my homes.csv"
+    lines = [",".join(data), *(",".join(map(str, row)) for row in zip(*data.values(), strict=True))]
+    source.write_text("\n".join(lines) + "\n", "utf-8")
+    options = {"given": ["two words", "floor"], "types": {"floor": "category"}}
+    run = trained(tmp_path / "run", source, "dear", settings={"train.epochs": 1}, **options)
+    patient = patient_of_run(RunDirectory(run.path), None, Console(quiet=True))
+    words = shlex.split(patient.command({"train.epochs": 20, "model.dropout": 1 / 3}, "--effort", "best"))
+    asked = vars(build_parser().parse_args(words[1:]))
+    assert asked["data"] == str(source) and asked["effort"] == "best"
+    assert asked["given"] == "two words,floor" and asked["types"] == ["floor=category"]
+    assert {"train.epochs=20", "model.dropout=0.333", "model.width=32"} < set(asked["settings"])
+    plain = trained(tmp_path / "plain", homes(120), "dear", settings={"train.epochs": 1})
+    whole = patient_of_run(RunDirectory(plain.path), homes(120), Console(quiet=True)).command({})
+    assert "--given" not in whole and "--types" not in whole
+
+
+def test_a_forecast_is_asked_for_again_as_a_forecast(tmp_path: Path) -> None:
+    data = {"load": np.sin(np.arange(300) / 5).tolist()}
+    settings = {**SMALL, "train.epochs": 1}
+    run = shinso.train(
+        data, predict="load", past=12, ahead=3, out=tmp_path / "run", quiet=True, settings=settings
+    )
+    command = patient_of_run(RunDirectory(run.path), data, Console(quiet=True)).command({})
+    assert command.startswith("shinso train DATA --predict load --past 12 --ahead 3 --set ")
+
+
+def test_a_network_that_gives_no_numbers_is_examined() -> None:
+    """No check breaks where every loss is NaN; what is said names it."""
+    settings = {"train.threads": 1, "model.name": "nan_model:Broken"}
+    found = shinso.doctor(
+        seen(60), predict="shape", settings=settings, allow=["nan_model:Broken"], quiet=True
+    )
+    levels = {f["check"]: f["level"] for f in found["findings"]}
+    assert levels["gradients"] == "severe" and levels["one batch"] == "severe"
+    assert levels["learning rate"] == "note"

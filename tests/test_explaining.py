@@ -7,6 +7,7 @@ import math
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import shinso
 from shinso.columns.base import object_array
 from shinso.columns.image import Image
+from shinso.columns.series import Series
 from shinso.columns.text import Text
 from shinso.data.table import Table
 from shinso.explaining import checks
@@ -23,7 +25,9 @@ from shinso.explaining.gradients import integrated_gradients
 from shinso.explaining.lime import lime
 from shinso.explaining.methods import METHODS
 from shinso.explaining.occlusion import occlusion
+from shinso.explaining.pictures import spans, words
 from shinso.explaining.scoring import scorer_of
+from shinso.explaining.seats import Seat
 from shinso.explaining.shap import constrained, enumerated, sampled, shap
 from shinso.explaining.tokens import tokens_of_groups
 from shinso.run import RunDirectory
@@ -199,7 +203,6 @@ def test_a_coalition_is_what_hiding_its_parts_one_by_one_gives() -> None:
     rng = np.random.default_rng(0)
     image = Image(name="i").fit(Image.examples(rng, 6))
     text = Text(name="t").fit(object_array(texts()["text"]))
-    from shinso.explaining.game import Seat
 
     for column, value in ((image, Image.examples(rng, 1)[0]), (text, texts()["text"][0])):
         seat = Seat(column, value)
@@ -209,6 +212,20 @@ def test_a_coalition_is_what_hiding_its_parts_one_by_one_gives() -> None:
                 seat.hidden([g for g, k in zip(seat.groups, coalition, strict=True) if not k])
             )
             assert np.array_equal(row[: len(wanted)], wanted)
+
+
+def test_pictures_are_valid_whatever_a_value_holds() -> None:
+    """Letters that XML forbids would leave a picture empty; a gap over a whole series has nothing to draw."""
+    text = Text(name="t").fit(object_array(texts()["text"]))
+    seat = Seat(text, "映画は\x08 良い\ud83d \x0cとても <b>&\x00")
+    drawn = ElementTree.fromstring(words(seat, np.ones(len(seat.groups))))
+    assert "映画は�" in "".join(drawn.itertext())
+    readings = np.sin(np.arange(40.0))[:, None] * [1.0, 2.0]
+    series = Series(name="s").fit(object_array([readings, readings + 1]))
+    readings[:, 1] = np.nan
+    seat = Seat(series, readings)
+    drawn = ElementTree.fromstring(spans(seat, np.ones(len(seat.groups))))
+    assert len(drawn.findall("{*}path")) == 1
 
 
 def test_tokens_are_shared_out_to_words_in_japanese_too() -> None:
@@ -314,18 +331,37 @@ def test_attention_is_heard_without_asking_the_model() -> None:
     import torch.nn.functional as F
     from torch import nn
 
-    from shinso.explaining.attention import Listener, rollout
+    from shinso.explaining.attention import Listener, raising, rollout
+    from shinso.layers.selfattention import attend
 
     query = torch.randn(1, 2, 5, 4, generator=torch.Generator().manual_seed(0))
     listener = Listener()
     with listener:
         F.scaled_dot_product_attention(query, query, query, is_causal=True)
     (weights,) = listener.weights
-    assert weights.shape == (1, 5, 5)
-    assert weights.sum(-1).flatten().tolist() == pytest.approx([1.0] * 5)
-    assert torch.equal(weights[0].triu(1), torch.zeros(5, 5))
-    assert float(rollout([weights[0]]).sum()) == pytest.approx(1.0)
-    assert isinstance(nn.Identity(), nn.Module)
+    assert weights.shape == (1, 2, 5, 5)
+    assert weights.sum(-1).flatten().tolist() == pytest.approx([1.0] * 10)
+    assert torch.equal(weights[0, 0].triu(1), torch.zeros(5, 5))
+    assert float(rollout([weights[0, 0].detach()]).sum()) == pytest.approx(2.0)
+    listener = Listener()
+    with listener:
+        F.scaled_dot_product_attention(query, query, query, scale=1.0)  # as T5 has it
+    wanted = (query @ query.transpose(-1, -2)).softmax(-1)
+    assert torch.allclose(listener.weights[0], wanted, atol=1e-6)
+    layer, tokens = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(1, 5, 8)
+    listener = Listener()
+    with listener:
+        mixed = attend(layer, tokens)  # by products, as ViT does on a CPU
+    wanted = layer(tokens, tokens, tokens)[1]
+    assert torch.allclose(listener.weights[0].mean(0, keepdim=True), wanted, atol=1e-6)
+    (slope,) = torch.autograd.grad(mixed.sum(), listener.weights)  # they are on the way to the answer
+    assert slope.shape == (2, 5, 5) and bool((raising(listener.weights[0], -slope) >= 0).all())
+    shared = torch.randn(1, 1, 5, 4)
+    with Listener() as listener:
+        mixed = F.scaled_dot_product_attention(query, shared, shared, enable_gqa=True)
+    assert torch.allclose(
+        mixed, F.scaled_dot_product_attention(query, shared, shared, enable_gqa=True), atol=1e-6
+    )
 
 
 def test_lime_and_gradcam_use_only_their_own_generator(runs: dict[str, shinso.Run]) -> None:

@@ -166,6 +166,16 @@ def test_cells_are_values_quarters_and_what_is_missing() -> None:
     assert cells_of(np.array([Path("a"), Path("b")], object), 5)[0] is None
 
 
+def test_a_day_alone_and_a_gap_throughout_are_cells() -> None:
+    """Data of a single day have no quarters, a column without values none at all."""
+    names, codes = cells_of(np.array(["2026-11-21"] * 3, "datetime64[us]"), 5)
+    assert names == [" from 2026-11-21 to 2026-11-21", " is missing"] and codes.tolist() == [0, 0, 0]
+    names, codes = cells_of(np.array(["2026-11-21", "NaT"], "datetime64[us]"), 5)
+    assert codes.tolist() == [0, 1]
+    names, codes = cells_of(np.array(["NaT"] * 3, "datetime64[us]"), 5)
+    assert names == [" is missing"] and codes.tolist() == [0, 0, 0]
+
+
 def test_gaps_are_what_they_say() -> None:
     measured = judged_rows()
     found = fairness(measured, "sex")["outputs"]["y"]

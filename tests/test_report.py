@@ -180,6 +180,18 @@ def test_findings_say_what_holds() -> None:
     assert "90.0% of the rows are “no”" in next(findings.unbalanced(unbalanced)).text
 
 
+def test_a_class_is_called_by_its_name_and_a_number_is_rounded() -> None:
+    """`007` is no 7 and `nan` is no missing value, where they are names of classes."""
+    named = [Mistake(truth="007", predicted="nan", probability=0.9, cells={"x": "1"})]
+    numbers = [Mistake(truth="123456.789", predicted="1e3", error=-122456.789, cells={"x": "1"})]
+    page = build_report(replace(empty(), mistakes={"a": named, "b": numbers}))
+    for text in (">007<", ">nan<", ">123,457<", ">1,000<"):
+        assert text in page
+    quarantine = [{"file": "f.csv", "row": i, "column": "x", "reason": "no number"} for i in range(2)]
+    (found,) = findings.left_out(replace(empty(), quarantine=quarantine))
+    assert found.text.startswith("2 entries of the data")
+
+
 def test_ticks_are_round_and_inside() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,3 +152,20 @@ def test_compare_pairs_runs_on_the_same_rows(trained: Path, tmp_path: Path) -> N
     expected = {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "corrected_p": 1.0, "real": False}
     assert same == expected
     assert any("no real difference" in line for line in shinso.compare(trained, trained)["lines"])
+
+
+def test_compare_refuses_other_types_and_survives_a_damaged_neighbour(trained: Path, tmp_path: Path) -> None:
+    data = {**houses(120), "rooms": [1 + i % 3 for i in range(120)]}
+    settings = {"train.epochs": 1, "train.threads": 1, "model.width": 16, "model.members": 2}
+    options: dict[str, Any] = {"predict": "rooms", "quiet": True, "settings": settings}
+    a, b, c = (
+        shinso.train(data, out=tmp_path / kind / name, types={"rooms": kind}, **options).path
+        for name, kind in (("a", "number"), ("b", "category"), ("c", "category"))
+    )
+    with pytest.raises(RunError, match=r"rooms \(number\).*rooms \(category\).*as the same type"):
+        shinso.compare(a, b)
+    shutil.copytree(b, b.with_name("d"))
+    stored = b.with_name("d") / "predictions.safetensors"
+    stored.write_bytes(stored.read_bytes()[:40])
+    found = shinso.compare(b, c)
+    assert found["tried"] == 3 and found["outputs"]["rooms"]["differences"]["accuracy"]["value"] == 0

@@ -60,7 +60,7 @@ def shares(answers: list[Any]) -> Any:
     return np.array([list(a["dear"]["probabilities"].values()) for a in answers])
 
 
-@pytest.mark.parametrize("kind", ["run", "export", "openvino", "bf16"])
+@pytest.mark.parametrize("kind", ["run", "export", "openvino"])
 def test_batched_answers_equal_those_alone_and_those_of_predict(
     kind: str, run: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -158,13 +158,24 @@ def openvino(run: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bf16(run: Path) -> Path:
+def bf16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("openvino", reason="openvino is not installed: pip install 'shinso[edge]'")
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     if not has_bf16():
         pytest.skip("this processor has no instructions for bf16")
-    out = run.parent / "bf16"
-    return shinso.export(run, to="openvino", precision="bf16", data=houses(60), out=out, quiet=True)
+    data = {name: values for name, values in houses(60).items() if name in ("area", "city", "dear")}
+    run = train(tmp_path_factory.mktemp("bf16"), data, predict="dear", model="mlp").path
+    return shinso.export(run, to="openvino", precision="bf16", data=data, quiet=True)
+
+
+def test_answers_in_bf16_alone_are_those_in_a_batch_within_its_bounds(bf16: Path) -> None:
+    app = app_of(bf16)
+    asked = [{name: row[name] for name in ("area", "city")} for row in rows()]
+    alone = [once(app, "POST", "/predict", row).json["answers"][0] for row in asked]
+    found = asyncio.run(together(*(ask(app, "POST", "/predict", row) for row in asked)))
+    (entry,) = app.engine.registry.get("houses").model.manifest["outputs"]
+    apart = np.abs(shares(alone) - shares([one.json["answers"][0] for one in found])).max()
+    assert apart <= entry["bound"]["absolute"] == 0.05
 
 
 def test_a_server_says_where_it_computes_in_another_precision(
@@ -177,7 +188,8 @@ def test_a_server_says_where_it_computes_in_another_precision(
     (line,) = map(json.loads, said.getvalue().splitlines())
     assert (line["event"], line["level"]) == ("precision", "warning")
     assert "computed in fp32 here" in line["message"]
-    assert once(app, "POST", "/predict", rows(1)[0]).json["version"].endswith("-bf16")
+    asked = {"area": 50.0, "city": "Nara"}
+    assert once(app, "POST", "/predict", asked).json["version"].endswith("-bf16")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

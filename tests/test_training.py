@@ -219,3 +219,31 @@ def test_weights_are_float32_whatever_the_precision(tmp_path: Path) -> None:
     for precision in ("bf16", "fp32"):
         run = train(tmp_path / precision, settings={**FAST, "train.precision": precision})
         assert {str(w.dtype) for w in load_file(run.path / "weights.safetensors").values()} == {"float32"}
+
+
+def test_a_run_that_was_left_after_an_interrupt_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shinso.keeper
+
+    data, settings = houses(), {**FAST, "train.epochs": 6, "train.checkpoint_seconds": 0.0}
+    straight = train(tmp_path / "straight", data, settings=settings)
+    report = shinso.keeper.RunKeeper.report
+
+    def interrupting(self: Any, progress: Any, entry: Any) -> None:
+        report(self, progress, entry)
+        if not self.interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def leave(*arguments: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shinso.keeper.RunKeeper, "report", interrupting)
+    monkeypatch.setattr("shinso.training.finish", leave)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "left", data, settings=settings)
+    monkeypatch.undo()
+    resumed = shinso.train(data, resume=tmp_path / "left" / "run", quiet=True)
+    weights = [(run.path / "weights.safetensors").read_bytes() for run in (straight, resumed)]
+    assert weights[0] == weights[1] and not resumed.evaluation["training"]["stopped"]
+    assert len(straight.metrics) == len(resumed.metrics)

@@ -350,3 +350,16 @@ def test_attention_pools_what_is_real_only() -> None:
     torch.testing.assert_close(pool(Features(changed, mask)).tokens, found)
     torch.testing.assert_close(pool(Features(tokens[1:2, :2], mask[1:2, :2])).tokens, found[1:2])
     assert found.shape == (3, 1, 16) and not found[2].any()
+
+
+def test_folds_begin_with_the_published_weights(tmp_path: Path, published: Path) -> None:
+    data = reviews()
+    rows = [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
+    (tmp_path / "reviews.json").write_text(json.dumps(rows), "utf-8")
+    run = shinso.train(
+        tmp_path / "reviews.json", predict="verdict", model="bert", quiet=True, tune="head",
+        weights=published / "model.safetensors", out=tmp_path / "run", types={"review": "text"},
+        settings=SETTINGS,
+    )  # fmt: skip
+    found = shinso.evaluate(run, folds=2, quiet=True)["cross_validation"]
+    assert found["folds"] == 2 and found["outputs"]["verdict"]["metrics"]["accuracy"]["value"] is not None

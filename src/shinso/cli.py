@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import json
 import os
 import sys
@@ -67,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and not given[0].startswith("-") and given[0] not in VERBS:
         parser.exit(2, f"shinso: there is no command {given[0]!r}. {did_you_mean(given[0], VERBS)}\n")
-    parsed = vars(parser.parse_args(given))
+    found, unknown = parser.parse_known_args(given)
+    if unknown:
+        parser.exit(2, f"shinso {found.verb}: {_unknown(found.verb, unknown[0])}\n")
+    parsed = vars(found)
     verb, as_json = parsed.pop("verb"), parsed.pop("json")
     if verb is None:
         parser.print_help()
@@ -92,6 +96,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"shinso {verb}: interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+def _unknown(verb: str, argument: str) -> str:
+    """What to say of an argument that a command does not take."""
+    if not argument.startswith("-"):
+        return f"there is no place for {argument!r}. `shinso {verb} --help` says what it takes."
+    flag = argument.partition("=")[0]
+    setting = flag.lstrip("-").replace("-", "_")
+    near = [name for name in work("config").settings() if name.endswith(f".{setting}")]
+    if near and "settings" in inspect.signature(VERBS[verb]).parameters:
+        return f"there is no flag {flag!r}. It is a setting: --set {near[0]}=VALUE."
+    names = (NAMES.get(name, name) for name in inspect.signature(VERBS[verb]).parameters)
+    flags = [f"--{name.replace('_', '-')}" for name in (*names, "json", *SWITCHES.get(verb, ())[:1])]
+    return f"there is no flag {flag!r}. {did_you_mean(flag, flags)}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -163,8 +181,6 @@ def _values(function: Callable[..., Any], parsed: dict[str, Any]) -> dict[str, A
         values["types"] = _pairs("--types", values["types"])
     if isinstance(values.get("settings"), list):
         values["settings"] = _pairs("--set", values["settings"])
-    if "quiet" in values and function is not api.train:
-        values["quiet"] = parsed["quiet"]
     return values
 
 
@@ -215,6 +231,8 @@ def _show(verb: str, result: Any, *, as_json: bool, written: bool) -> None:
 def run() -> None:
     """The `shinso` program."""
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal has no characters for is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())
 
 

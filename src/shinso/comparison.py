@@ -70,12 +70,19 @@ def compare(a: Path, b: Path, tried: int | None = None) -> dict[str, Any]:
     """
     first, second = RunDirectory(a), RunDirectory(b)
     left, right = first.evaluation, second.evaluation
-    shared = [name for name in left["outputs"] if name in right["outputs"]]
+    shared = shared_outputs(left, right)
     if not shared:
         raise RunError(
-            f"{a} predicts {', '.join(left['outputs'])} and {b} predicts {', '.join(right['outputs'])}: "
-            f"there is nothing to compare. Compare runs that predict the same column."
+            f"{a} predicts {_predicted(left)} and {b} predicts {_predicted(right)}: there is nothing to "
+            f"compare. Compare runs that predict the same column, as the same type."
         )
+    for name in shared:
+        kinds = [side["outputs"][name]["kind"] for side in (left, right)]
+        if kinds[0] != kinds[1]:
+            raise RunError(
+                f"{a} predicts {name!r} as a {kinds[0]} and {b} as a {kinds[1]}, so they are "
+                f"measured otherwise. Train one of them again with --types {name}={kinds[0]}."
+            )
     outputs = {name: _output(left["outputs"][name], right["outputs"][name]) for name in shared}
     reason = _unpaired(first, second, left, right)
     if not reason:
@@ -94,6 +101,16 @@ def compare(a: Path, b: Path, tried: int | None = None) -> dict[str, Any]:
         "seconds": [left["training"]["seconds"]["train"], right["training"]["seconds"]["train"]],
     }
     return {**result, "lines": _lines(result)}
+
+
+def shared_outputs(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    """The columns that two evaluations measured, both as the same type."""
+    one, two = left["outputs"], right["outputs"]
+    return [name for name in one if name in two and one[name]["kind"] == two[name]["kind"]]
+
+
+def _predicted(evaluation: dict[str, Any]) -> str:
+    return ", ".join(f"{name} ({output['kind']})" for name, output in evaluation["outputs"].items())
 
 
 def paired(first: RunDirectory, second: RunDirectory, name: str, kind: str) -> dict[str, dict[str, Any]]:
@@ -170,14 +187,19 @@ def _p_values(
     first: RunDirectory, rival: RunDirectory, shared: list[str], left: dict[str, Any]
 ) -> dict[tuple[str, str], float]:
     """By output and metric: the p-value of the difference between `first` and another run."""
-    if _unpaired(first, rival, left, rival.evaluation):
-        return {}
-    names = [name for name in shared if f"{name}.truth" in _stored(rival)]
-    return {
-        (name, metric): one["p"]
-        for name in names
-        for metric, one in paired(first, rival, name, left["outputs"][name]["kind"]).items()
-    }
+    try:
+        if _unpaired(first, rival, left, rival.evaluation):
+            return {}
+        kinds = {name: output["kind"] for name, output in rival.evaluation["outputs"].items()}
+        names = [name for name in shared if kinds.get(name) == left["outputs"][name]["kind"]]
+        names = [name for name in names if f"{name}.truth" in _stored(rival)]
+        return {
+            (name, metric): one["p"]
+            for name in names
+            for metric, one in paired(first, rival, name, left["outputs"][name]["kind"]).items()
+        }
+    except RunError:
+        return {}  # a damaged neighbour counts as tried, and does not keep others from being compared
 
 
 def correct(outputs: dict[str, Any], others: list[dict[tuple[str, str], float]], tried: int) -> None:

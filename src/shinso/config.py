@@ -62,6 +62,9 @@ class DataConfig(Config):
     max_length: int | None = option(
         None, "Most tokens of a text, or readings of a series, that are read.", low=1
     )
+    max_seconds: float | None = option(
+        None, "Longest sound that is read, in seconds (60); a longer one is an error.", low=0.1, high=3600.0
+    )
     private: str = option(
         "", "Columns, with commas, of which the run keeps no sample for the monitor, and logs keep nothing."
     )

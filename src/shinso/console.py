@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ class Console:
         bar = "━" * round(BAR * share) + "╌" * (BAR - round(BAR * share))
         left = seconds / share * (1 - share) if share > 0.01 else 0.0
         line = f"{title} {bar} {done:,}/{total:,}  {clock(left)} left  {note}"
+        line = line[: shutil.get_terminal_size().columns - 1]  # a line that wraps could not be wiped
         print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
         self._drawn = True
 

@@ -18,26 +18,30 @@ def write_atomic(path: Path, *content: bytes | str) -> None:
     """Put `content` at `path` so that a reader, or a kill at any moment, sees the old file or the new one.
 
     Parts are written one after another, so that large ones need not be joined in memory first.
+    Halves of characters, as in names of files that are no UTF-8, are written as JSON escapes them.
     A full disk or a read-only folder is a `ShinsoError` that names the file; what stood there before stays.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             for part in content:
-                file.write(part.encode("utf-8") if isinstance(part, str) else part)
+                file.write(part.encode("utf-8", "backslashreplace") if isinstance(part, str) else part)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        temporary = None
         sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise ShinsoError(
             f"Could not write {path}: {error.strerror or error}. "
             f"Nothing that stood there was changed. Free some space or choose another folder, then try again."
         ) from error
+    finally:
+        if temporary is not None:  # whatever stopped it: a full disk, Ctrl-C
+            temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -75,11 +79,12 @@ def read_json_lines(path: Path) -> list[Any]:
     if not path.exists():
         return []
     found = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    lines = path.read_text("utf-8", "replace").split("\n")  # not splitlines: JSON may hold U+2028
+    for number, line in enumerate(lines, 1):
         try:
             found.append(json.loads(line))
         except ValueError:
-            if line and number < len(path.read_text("utf-8").splitlines()):
+            if line and number < len(lines):
                 raise RunError(f"{path}, line {number} is damaged. Restore it from a copy.") from None
     return found
 

@@ -94,9 +94,9 @@ def finish(
     run.write_json("mistakes.json", worst(prepared, rows, predictions, truths, calibration))
     run.write_json("summary.json", summaries(prepared))
     keep_reference(run.path, prepared.table, prepared.split.train, prepared.schema, run.config)
-    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     write_report(run, evaluation)
     run.seal()
+    shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # not before all else is written
     for line in summary_lines(evaluation):
         console.say(line)
 

@@ -10,8 +10,8 @@ import numpy as np
 from .columns.base import object_array
 from .config import DataConfig
 from .data.table import Table
-from .data.windows import PAST, WindowTable, in_time_order
-from .errors import DataError, SettingError
+from .data.windows import PAST, WindowTable, latest_window
+from .errors import SettingError
 from .schema import Schema
 
 
@@ -65,14 +65,7 @@ class Window:
     def last(self, table: Table, schema: Schema) -> Table:
         """One row: the newest `past` readings, from which what comes next is predicted."""
         series = schema[PAST].to_dict()
-        names = self.variables(table)
-        if len(table) < self.past:
-            raise DataError(
-                f"{table.describe()} has {len(table)} rows; the run looks back on {self.past}. "
-                f"Add earlier rows."
-            )
-        rows = in_time_order(table, self.time)[0][len(table) - self.past :]
-        values = np.stack([np.asarray(table.values(name, rows), np.float64) for name in names], 1)
+        values = latest_window(table, self.past, self.variables(table), self.time)
         assert values.shape[1] == series["variables"], "the run and the data have equal numbers of variables"
         return Table.read({PAST: object_array([values])})
 

@@ -47,8 +47,8 @@ class RunKeeper:
         path = self.run.path / "metrics.jsonl"
         self.lines = found[0].lines if found else 0
         if path.exists():
-            kept = path.read_text("utf-8").splitlines(keepends=True)[: self.lines]
-            write_atomic(path, "".join(kept))
+            kept = path.read_text("utf-8").split("\n")[: self.lines]
+            write_atomic(path, "".join(f"{line}\n" for line in kept if line))
         if found:
             self.first_step, self.before = found[0].step, found[0].seconds
             self.console.say(f"Going on from step {found[0].step:,} of {found[0].total_steps:,}.")
@@ -88,8 +88,11 @@ class RunKeeper:
         """Write a checkpoint when one is due: training goes on as soon as the state is copied.
 
         A disk that is slower than the interval holds training back: no two checkpoints wait to be written.
-        The last one is left out where training again, to the same bits, takes no longer than a moment.
+        The last one is left out where training again, to the same bits, takes no longer than a moment; and
+        after an interrupt, so that a run that is left before its end goes on from where it was not stopped.
         """
+        if self.interrupted:
+            return
         again = progress.stopped or self.deadline is not None or self.seconds() >= SOON_REPEATED
         if not (now and again) and time.monotonic() - self.saved < self.every:
             return

@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,9 @@ def this_machine(threads: int | None = None) -> Machine:
         return stored
     found = probe(count)
     give_back()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(found))
+    with suppress(OSError, ShinsoError):  # a cache that may not be written: measured again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(found))
     return found
 
 

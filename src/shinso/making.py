@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,28 @@ def train(
     """See `api.train`; gives the path of the run."""
     console = Console(quiet=quiet)
     if resume is not None:
+        named = {
+            "predict": predict, "given": given, "types": types, "past": window[0], "ahead": window[1],
+            "out": out,
+        }  # fmt: skip
+        refuse_changes([f"--{name}" for name, value in named.items() if value], settings)
         return training.resume(Path(resume), data, console, allow).path
     if data is None:
         raise SettingError("Say what to train on: shinso train DATA --predict COLUMN.")
     config = RunConfig().override(dict(settings))
     question = Question(predict, given, types, *window)
     return training.train(data, question, config, None if out is None else Path(out), console).path
+
+
+def refuse_changes(named: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """A run goes on as it was begun: what was set besides would be heeded by nothing."""
+    begun = {"effort": "balanced", "minutes": None, "seed": 0}
+    changed = [*named, *(name for name, value in settings.items() if value != begun.get(name))]
+    if changed:
+        raise SettingError(
+            f"--resume goes on with the settings that the run was begun with; received {', '.join(changed)} "
+            f"too. Leave that out, or train a new run."
+        )
 
 
 def find_rate(

@@ -185,7 +185,7 @@ def rows(walk: Walk) -> str:
     bad = [*table.quarantine, *(b for b in prepared.quarantine if b not in table.quarantine)]
     if bad:
         raise Warned(
-            f"{said}; {plural(len(bad), 'row or cell')} of those cannot be used, first {bad[0].file}, "
+            f"{said}; {plural(len(bad), 'place')} in those cannot be used, first {bad[0].file}, "
             f"row {bad[0].row}: {bad[0].reason}"
         )
     return said

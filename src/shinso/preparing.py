@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .columns import Column, Values
 from .columns.base import missing_mask
+from .columns.category import Category
 from .config import DataConfig, RunConfig, changed_settings
 from .console import Console
 from .data.audit import notes_of, quick_audit
@@ -19,7 +20,7 @@ from .data.cache import Store, encode_table
 from .data.clean import Examination, examine
 from .data.given import encode_given as encode_given
 from .data.loader import Loader, Rows
-from .data.notes import Bad, Note, plural
+from .data.notes import MOST_LISTED, Bad, Note, plural, shorten
 from .data.split import Split, split
 from .data.tabular import Tabular
 from .data.windows import WindowTable
@@ -109,6 +110,9 @@ def prepare(
             progress=lambda done, total: advance(done, total),
         )  # fmt: skip
     parts, bad = _without_unusable(table, parts, store, config.data)
+    lost_notes, lost = lost_targets(table, schema, store)
+    for note in lost_notes:
+        console.say(f"  ! {note.message}")
     if bad:
         console.say(
             f"{plural(len(bad), 'row')} could not be read and {'is' if len(bad) == 1 else 'are'} left out:"
@@ -116,9 +120,11 @@ def prepare(
         for one in bad[:3]:
             console.say(f"  {one.file}: {one.reason}")
     seconds = {"prepare": fitted - started, "encode": time.perf_counter() - fitted}
-    quarantine = (*table.quarantine, *looked.quarantine, *bad)
+    quarantine = (*table.quarantine, *looked.quarantine, *bad, *lost)
     chosen = tuple(changed_settings(config))
-    return Prepared(table, schema, parts, store, notes, quarantine, seconds, window, chosen, audited)
+    return Prepared(
+        table, schema, parts, store, (*notes, *lost_notes), quarantine, seconds, window, chosen, audited
+    )
 
 
 def looked_at(table: Tabular, predict: Sequence[str], given: Sequence[str]) -> Examination:
@@ -183,7 +189,11 @@ def check_targets(table: Tabular, schema: Schema, train: Rows) -> None:
         values = table.values(column.name, train)
         present = values[~missing_mask(values)]
         distinct = {str(v) for v in present[:SAMPLE]}
-        if len(distinct) == 1 and len(np.unique(present.astype(str))) == 1:
+        if isinstance(column, Category):
+            distinct, alone = set(column.labels) or distinct, len(column.labels) < 2
+        else:
+            alone = len(distinct) == 1 and len(np.unique(present.astype(str))) == 1
+        if alone:
             what = "one class" if column.kind == "category" else "one value"
             raise DataError(
                 f"Column {column.name!r} has only {what} in the training rows, {next(iter(distinct))!r}, "
@@ -210,7 +220,8 @@ def class_weights(column: Column, store: Store, train: Rows) -> list[float]:
     """Weights that make every class count alike: mean 1 over the training rows."""
     targets: NDArray[Any] = np.asarray(store[column.name].take(train))
     if column.kind == "category":
-        counts = np.bincount(targets[targets >= 0], minlength=len(column.to_dict()["labels"])).astype(float)
+        classes = len(column.to_dict()["labels"])
+        counts = np.bincount(targets[(targets >= 0) & (targets < classes)], minlength=classes).astype(float)
         weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
         return [float(w) for w in weights]
     share = np.nanmean(targets, axis=0)
@@ -234,3 +245,32 @@ def _without_unusable(
     if not len(kept[0]):
         raise DataError(f"{table.describe()} has no readable training row.")
     return Split(kept[0], kept[1], kept[2], parts.notes), store.bad
+
+
+def lost_targets(table: Tabular, schema: Schema, store: Store) -> tuple[list[Note], list[Bad]]:
+    """What there is to say of rows whose target is a word that counts as missing, such as NA in a frame."""
+    notes: list[Note] = []
+    bad: list[Bad] = []
+    for column in schema.predict:
+        if column.kind not in ("category", "number", "datetime", "labels"):
+            continue
+        encoded: NDArray[Any] = np.asarray(store[column.name].take(slice(None)), np.float64)
+        first = encoded.reshape(len(encoded), -1)[:, :1]
+        gone = (first < 0 if column.kind == "category" else np.isnan(first)).any(1)
+        rows = np.flatnonzero(gone & store.usable)
+        rows = rows[~missing_mask(table.values(column.name, rows))] if len(rows) else rows
+        if not len(rows):
+            continue
+        listed = rows[:MOST_LISTED]
+        values = table.values(column.name, listed)
+        message = (
+            f"{plural(len(rows), 'row')} teach nothing of {column.name!r}: {str(values[0])[:40]!r} counts as "
+            f"missing (the first: {table.where(int(rows[0]))})"
+        )
+        notes.append(Note("warning", message, column.name, len(rows)))
+        keys = table.keys(listed)
+        bad += [
+            Bad(table.file(int(row)), key, column.name, "no target: it counts as missing", shorten(value))
+            for row, key, value in zip(listed, keys, values, strict=True)
+        ]
+    return notes, bad

@@ -26,7 +26,7 @@ def later(module: str, name: str = "lines") -> Callable[[Any], list[str]]:
 
 
 def _answers(result: dict[str, list[Any]]) -> list[str]:
-    return to_csv(result).splitlines()
+    return to_csv(result).removesuffix("\n").split("\n")
 
 
 def _settings(result: dict[str, dict[str, Any]]) -> list[str]:

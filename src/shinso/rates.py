@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from .config import TrainConfig
+from .errors import ShinsoError
 from .loop import Batches, Objective, backward, to_tensors
 from .optim import Optimizer
 from .plan import Plan
@@ -74,6 +75,11 @@ def range_test(
         if step >= LEAST_STEPS and losses[-1] > min(losses) + EXPLODED * max(fallen, 0.05 * abs(losses[0])):
             break
     module.load_state_dict(kept)
+    if not losses:
+        raise ShinsoError(
+            "The loss is not a finite number at the lowest rate already, so no rate can be found. Look at "
+            "the model and the inputs, or compute in full precision (--set train.precision=fp32)."
+        )
     return RangeTest(tuple(tried), tuple(losses), *chosen(tried, losses))
 
 

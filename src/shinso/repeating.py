@@ -22,9 +22,11 @@ from .errors import RunError, SettingError
 from .metrics import lower_is_better
 from .plan import applied, make_plan
 from .preparing import Question, parted, prepare
+from .pretrained import suited
 from .run import RunDirectory
 from .starting import start
 from .training import Job, complete, locked
+from .weights import open_weights
 
 Floats = NDArray[np.float64]
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -64,13 +66,19 @@ def question_of(run: RunDirectory) -> Question:
 
 def train_again(run: RunDirectory, table: Table, parts: Split, path: Path) -> RunDirectory:
     """A run with the same settings on other rows, columns fitted anew."""
+    run.check_allowed()
     config = run.config.override({"data.audit": False, "minutes": None})
     plan, console = make_plan(config.train), Console(quiet=True)
+    weights = open_weights(config.model)
     with applied(plan):
-        prepared = prepare(table, question_of(run), config, console, parts=parts)
-        made = start(path, prepared, config, None)
+        prepared = prepare(
+            table, question_of(run), config, console, parts=parts,
+            suit=lambda schema: suited(schema, config, weights),
+        )  # fmt: skip
+        made = start(path, prepared, config, None, weights)
         with locked(made):
-            return complete(Job(made, prepared, plan, console, None, {"read": 0.0, **prepared.seconds}))
+            seconds = {"read": 0.0, **prepared.seconds}
+            return complete(Job(made, prepared, plan, console, None, seconds, weights))
 
 
 def usable_rows(run: RunDirectory, table: Table) -> tuple[NDArray[np.int64], Any]:
@@ -121,7 +129,11 @@ def _each(
 
 def _said(evaluation: Mapping[str, Any]) -> str:
     outputs = evaluation["outputs"].items()
-    return ", ".join(f"{name} {o['main']} {o['metrics'][o['main']]['value']:.4g}" for name, o in outputs)
+    return ", ".join(f"{name} {o['main']} {_figure(o['metrics'][o['main']]['value'])}" for name, o in outputs)
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
 
 
 def _mean(values: Sequence[float | None], ratio: float, metric: str) -> dict[str, Any]:

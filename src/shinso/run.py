@@ -50,7 +50,9 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"The run directory {path} could not be made: {error.strerror}.") from None
+            raise RunError(
+                f"The run directory {path} could not be made: {error.strerror}. Choose another --out."
+            ) from None
         write_atomic(path / "config.toml", config.to_toml())
         return cls(path)
 
@@ -78,8 +80,9 @@ class RunDirectory:
     @cached_property
     def schema(self) -> Schema:
         """The typed columns with what they learned."""
+        stored = read_json(self.verified("schema.json"))
         try:
-            return Schema.restore(read_json(self.verified("schema.json")))
+            return Schema.restore(stored)
         except ValueError as error:
             raise RunError(f"{self.path / 'schema.json'} is not a valid schema: {error}") from None
 
@@ -87,7 +90,12 @@ class RunDirectory:
     def calibration(self) -> dict[str, Calibration]:
         """By predicted column: temperature and conformal quantiles fitted on validation rows."""
         stored = read_json(self.verified("calibration.json"))
-        return {name: Calibration.restore(value) for name, value in stored.items()}
+        try:
+            return {name: Calibration.restore(value) for name, value in stored.items()}
+        except (TypeError, AttributeError) as error:
+            raise RunError(
+                f"{self.path / 'calibration.json'} is damaged ({error}). Restore it from a copy."
+            ) from None
 
     @cached_property
     def network(self) -> Network:
@@ -101,14 +109,18 @@ class RunDirectory:
         network.load_state_dict(load_file(path))
         return network.eval()
 
-    def build_network(self) -> Network:
-        """The network of this run with fresh weights, a function of its seed."""
+    def check_allowed(self) -> None:
+        """Raise `RunError` where the run names a network outside of shinso that was not allowed."""
         name = self.config.model.name
         if name and ":" in name and name not in self.allow and not from_hub(name):
             raise RunError(
                 f"{self.path} uses the model {name!r}, which is Python code outside shinso. "
                 f"If you trust it, allow it by name: --allow {name}."
             )
+
+    def build_network(self) -> Network:
+        """The network of this run with fresh weights, a function of its seed."""
+        self.check_allowed()
         with private_randomness(self.config.seed, "weights"):
             return Network(self.schema, self.config.model, self.head_options())
 
@@ -198,6 +210,8 @@ class RunDirectory:
         found = read_json(self.path / MANIFEST)
         if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
             raise RunError(f"{self.path / MANIFEST} is damaged: it lists no files.")
+        if not all(isinstance(v, dict) and {"bytes", "blake2b"} <= v.keys() for v in found["files"].values()):
+            raise RunError(f"{self.path / MANIFEST} is damaged: a file has no size and no digest.")
         if found.get("format") != FORMAT:
             raise RunError(
                 f"{self.path} was written in format {found.get('format')!r}; this release reads {FORMAT}. "
@@ -223,7 +237,9 @@ class RunDirectory:
 
 
 def must_be_new(path: Path) -> None:
-    """Raise `RunError` where something stands at `path` already."""
+    """Raise `RunError` where something stands at `path` already, or where it is the current folder."""
+    if path.resolve() == Path.cwd():
+        raise RunError(f"{path} is the current folder. Name a new one, as in --out runs/first.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(
             f"{path} exists already and is not empty. Choose another name with --out, "

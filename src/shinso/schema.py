@@ -131,6 +131,10 @@ def fit_column(name: str, kind: str, values: Values, options: DataConfig) -> Col
         presets = {"max_length": options.max_length, "vocabulary_size": options.vocabulary}
         if options.tokenizer:
             presets |= tokenizer_at(options.tokenizer)
+    elif kind == "series":
+        presets = {"max_length": options.max_length}
+    elif kind == "audio":
+        presets = {"max_seconds": options.max_seconds}
     chosen = {key: value for key, value in presets.items() if value is not None}
     return (type(column)(name=name, **chosen) if chosen else column).fit(values)
 

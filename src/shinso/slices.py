@@ -126,7 +126,10 @@ def cells_of(values: Values, most: int) -> tuple[list[str] | None, Codes]:
 def _quarters(values: Values, missing: NDArray[np.bool_]) -> tuple[list[str], Codes]:
     numbers = values.astype("datetime64[us]").astype(np.int64) if values.dtype.kind == "M" else values
     known = np.asarray(numbers[~missing], np.float64)
+    if not len(known):
+        return [" is missing"], np.zeros(len(values), np.int64)
     edges = np.unique(np.quantile(known, np.arange(QUARTERS + 1) / QUARTERS))
+    edges = np.repeat(edges, 2) if len(edges) == 1 else edges  # all rows hold one value
     codes = np.clip(
         np.searchsorted(edges, np.asarray(numbers, np.float64), side="right") - 1, 0, len(edges) - 2
     )

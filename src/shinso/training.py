@@ -25,6 +25,7 @@ from .heads import HeadOptions
 from .keeper import RunKeeper
 from .layers.outline import Outline
 from .loop import Fitted, fit, to_tensors
+from .models import must_obey
 from .models.hub import configuration
 from .network import Network
 from .objectives import objective, trained_rows
@@ -267,6 +268,7 @@ def check_network(schema: Schema, config: RunConfig, weights: Pretrained | None 
         network = Network(
             schema, config.model, {c.name: HeadOptions(loss=config.train.loss or "") for c in schema.predict}
         )
+    must_obey(schema.given, config.model)
     check(network, config, weights)
 
 

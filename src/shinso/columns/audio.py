@@ -20,7 +20,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .base import Array, Column, Value, Values, is_missing, object_array
+from .base import Array, Column, Value, Values, count_missing, is_missing, object_array
 from .series import sparkline
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".mp3")
@@ -67,16 +67,14 @@ class Audio(Column):
         return object_array([_wav(_tone(rng), 8000) for _ in range(n)])
 
     def fit(self, values: Values) -> Self:
-        """Learn the most common sampling rate and the usual length; only headers are read."""
-        rates: Counter[int] = Counter()
-        seconds = []
-        for value in values:
-            if not is_missing(value):
-                with self._open(value) as sound:
-                    rates[sound.samplerate] += 1
-                    seconds.append(sound.frames / sound.samplerate)
+        """Learn the most common sampling rate and the usual length; only headers are read.
+
+        Sounds that cannot be read are told where rows are; an error only where none can.
+        """
+        rates, seconds, first = self._headers(values)
         if not rates:
-            raise DataError(f"Column {self.name!r} has no values: every row is missing. Leave it out.")
+            lacking = f"Column {self.name!r} has no values: every row is missing. Leave it out."
+            raise first or DataError(lacking)
         rate = rates.most_common(1)[0][0]
         return replace(self, rate=rate, length=math.ceil(float(np.median(seconds)) * rate))
 
@@ -119,17 +117,15 @@ class Audio(Column):
 
     def summary(self, values: Values) -> dict[str, Any]:
         """Rows, missing rows, quantiles of seconds, and the sampling rates, from the headers alone."""
-        seconds, rates = [], Counter[str]()
-        for value in values:
-            if not is_missing(value):
-                with self._open(value) as sound:
-                    rates[str(sound.samplerate)] += 1
-                    seconds.append(sound.frames / sound.samplerate)
-        facts: dict[str, Any] = {"rows": len(values), "missing": len(values) - len(seconds)}
+        rates, seconds, _ = self._headers(values)
+        facts: dict[str, Any] = {"rows": len(values), "missing": count_missing(values)}
         if not seconds:
             return facts
         quantiles = np.quantile(seconds, (0, 0.5, 1)).tolist()
-        return facts | {"seconds": quantiles, "rates": dict(rates.most_common(20))}
+        return facts | {
+            "seconds": quantiles,
+            "rates": {str(rate): count for rate, count in rates.most_common(20)},
+        }
 
     def show(self, value: Value) -> str:
         """The loudness over time as inline SVG, with a player where the sound is short."""
@@ -168,6 +164,22 @@ class Audio(Column):
             raise
         return sound
 
+    def _headers(self, values: Values) -> tuple[Counter[int], list[float], DataError | None]:
+        """Sampling rates and seconds of the sounds that can be read, and why the first other cannot."""
+        rates: Counter[int] = Counter()
+        seconds: list[float] = []
+        first: DataError | None = None
+        for value in values:
+            if is_missing(value):
+                continue
+            try:
+                with self._open(value) as sound:
+                    rates[sound.samplerate] += 1
+                    seconds.append(sound.frames / sound.samplerate)
+            except DataError as error:
+                first = first or error
+        return rates, seconds, first
+
     def _source(self, value: Value) -> tuple[str | io.BytesIO, int]:
         if isinstance(value, str):
             value = _from_base64(value, self.name)
@@ -190,7 +202,7 @@ class Audio(Column):
         if seconds > self.max_seconds:
             raise DataError(
                 f"Column {self.name!r}: {_label(value)} lasts {seconds:.4g} seconds; at most "
-                f"{self.max_seconds:g} are read. Cut it, or raise max_seconds of the column in the schema."
+                f"{self.max_seconds:g} are read. Cut it, or set data.max_seconds={math.ceil(seconds)}."
             )
 
     def _decode_all(self, sound: soundfile.SoundFile) -> NDArray[np.float32]:

@@ -19,7 +19,8 @@ from ..errors import DataError
 from .base import Array, Column, Value, Values, missing_mask, object_array
 
 MOST_LABELS = 10_000
-MISSING_WORDS = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "#n/a"})
+# As in tables that are read; other spellings, such as "none", may be labels.
+MISSING_WORDS = frozenset({"", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None"})
 WHOLE_FLOAT = re.compile(r"(-?\d+)\.0*")
 TWINS = {"True": "1", "False": "0"}
 
@@ -156,7 +157,7 @@ def label_of(value: Value) -> str | None:
     if isinstance(value, str):
         text = value.strip()
         whole = WHOLE_FLOAT.fullmatch(text)
-        return None if text.lower() in MISSING_WORDS else whole[1] if whole else text
+        return None if text in MISSING_WORDS else whole[1] if whole else text
     if value is None:
         return None
     if isinstance(value, bool | np.bool_):

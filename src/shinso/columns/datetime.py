@@ -167,10 +167,10 @@ class Datetime(Column):
     def _times(self, values: Values) -> Times:
         if values.dtype.kind == "M":
             return values.astype("datetime64[us]")
-        known: dict[Any, Any] = {}  # dates repeat, and parsing is slow
-        for value in set(values.tolist()):
-            known[value] = self._time(value)
-        return np.array([known[v] for v in values.tolist()], "datetime64[us]")
+        plain = values.tolist()
+        texts = dict.fromkeys(v for v in plain if isinstance(v, str))  # dates repeat, and parsing is slow
+        known = {text: self._time(text) for text in texts}
+        return np.array([known[v] if isinstance(v, str) else self._time(v) for v in plain], "datetime64[us]")
 
     def _time(self, value: Value) -> np.datetime64:
         if is_missing(value) or (isinstance(value, str) and not value.strip()):
@@ -195,10 +195,19 @@ def parse_time(value: Value, form: str) -> np.datetime64 | None:
         return np.datetime64(value, "us")
     if isinstance(value, str):
         return _parse_text(value.strip(), form)
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-        unit = next(unit for limit, unit in UNITS if abs(float(value)) < limit)
-        return np.datetime64(round(float(value) * unit), "us")
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return _unix_time(value)
     return None
+
+
+def _unix_time(value: numbers.Real) -> np.datetime64 | None:
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    microseconds = number * next((unit for limit, unit in UNITS if abs(number) < limit), math.nan)
+    inside = FIRST * 1e6 <= microseconds <= LAST * 1e6
+    return np.datetime64(round(microseconds), "us") if inside else None
 
 
 def find_format(texts: Sequence[str]) -> str | None:
@@ -231,9 +240,13 @@ def _parse_text(text: str, form: str, *, strict: bool = False) -> np.datetime64 
         return None
 
 
-def _naive(time: datetime.datetime) -> np.datetime64:
+def _naive(time: datetime.datetime) -> np.datetime64 | None:
+    """In UTC; None where that lies outside of the years 1 to 9999."""
     if time.tzinfo is not None:
-        time = time.astimezone(datetime.UTC).replace(tzinfo=None)
+        try:
+            time = time.astimezone(datetime.UTC).replace(tzinfo=None)
+        except OverflowError:
+            return None
     return np.datetime64(time, "us")
 
 

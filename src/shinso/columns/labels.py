@@ -17,6 +17,7 @@ from .category import label_of
 
 MOST_LABELS = 1_000
 SEPARATORS = ("|", ";", ",")
+OFTEN = 0.1  # share of the texts that a separator splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +63,12 @@ class Labels(Column):
     def fit(self, values: Values) -> Self:
         """Learn the separator, the labels, and how many rows have each."""
         texts = [v for v in values if isinstance(v, str)]
-        scores = {s: sum(s in text for text in texts) for s in SEPARATORS}
-        best = max(SEPARATORS, key=lambda s: scores[s]) if any(scores.values()) else self.separator
+        split = {s: sum(s in text for text in texts) for s in SEPARATORS}
+        # The first that is common, not the most common: a comma may stand inside of a label.
+        common = [s for s in SEPARATORS if split[s] >= max(1, OFTEN * len(texts))]
+        best = next(iter(common or [s for s in SEPARATORS if split[s]]), self.separator)
         column = replace(self, separator=best)
-        found = Counter(label for v in values for label in set(column._split(v) or ()))
+        found = Counter(label for v in values for label in dict.fromkeys(column._split(v) or ()))
         kept = sorted(label for label, _ in found.most_common(MOST_LABELS))
         counts = tuple(found[label] for label in kept)
         return replace(column, labels=tuple(kept), counts=counts, folded=len(found) - len(kept))
@@ -101,7 +104,7 @@ class Labels(Column):
     def summary(self, values: Values) -> dict[str, Any]:
         """Rows of each of the 50 most frequent labels, labels a row, and labels never met in training."""
         split = [self._split(v) for v in values]
-        found = Counter(name for names in split for name in set(names or ()))
+        found = Counter(name for names in split for name in dict.fromkeys(names or ()))
         known = {name: count for name, count in found.most_common() if name in self._indices}
         present = [len(names) for names in split if names is not None]
         return {
@@ -156,4 +159,4 @@ def _split_score(texts: list[str], separator: str) -> float:
     several = sum(separator in text for text in texts) / len(texts)
     repeated = len(pieces) / len(set(pieces))
     short = max(map(len, pieces)) <= 40
-    return 0.92 if several >= 0.1 and repeated >= 3 and short else 0.0
+    return 0.92 if several >= OFTEN and repeated >= 3 and short else 0.0

@@ -20,7 +20,9 @@ from .raster import check_side, read
 
 IGNORE = 255  # an encoded pixel without a class
 UNKNOWN = 254  # inside this file: a level that training had not
-MOST = 64  # classes; masks with more levels were blurred (by JPEG, say) and are read as black and white
+FEW = 8  # levels up to which all are classes
+MOST = 64  # classes whose levels do not count 0, 1, 2, ...
+EDGES, MANY_EDGES = 0.8, 0.5  # shares of black and white from which other levels are taken for blurred edges
 SCANNED = 20_000  # masks that are searched for levels; a rare class may be in few of them
 SMALLEST = 32  # pixels: what is smaller is more likely a drawing than a mask
 LOSSLESS = (".png", ".gif", ".bmp", ".tif", ".tiff")
@@ -73,7 +75,7 @@ class Mask(Column):
         sample = spread(values, SAMPLE)
         height, width = Image(name=self.name, height=self.height, width=self.width).size_of(sample)
         counts = sum(readable(spread(values, SCANNED), self.name, count_levels), np.zeros(256, np.int64))
-        levels, ignored = classes_of(counts)
+        levels, ignored = classes_of(counts, self.name)
         share = counts[list(levels)] / max(1, counts[list(levels)].sum())
         shares = tuple(round(float(s), 8) for s in share)
         return replace(self, height=height, width=width, levels=levels, ignored=ignored, shares=shares)
@@ -176,15 +178,28 @@ def single_channel(picture: Picture, column: str) -> Picture:
     )
 
 
-def classes_of(counts: NDArray[np.int64]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(256,) pixels by raw level, to (levels of the classes, levels that say nothing)."""
+def classes_of(counts: NDArray[np.int64], column: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(256,) pixels by raw level, to (levels of the classes, levels that say nothing).
+
+    Levels that count 0, 1, 2, ... are classes however many they are. Others, where nearly all pixels are 0 or
+    255 and both are there, are black and white with blurred edges. `DataError` for more than 64 that are
+    neither.
+    """
     levels = [int(level) for level in np.flatnonzero(counts)]
-    ends = (counts[0] + counts[255]) / max(1, counts.sum())
-    if len(levels) > MOST or (len(levels) > 8 and ends > 0.8):  # black and white with blurred edges
-        return (0, 255), ()
-    rest = levels[:-1]
-    if levels[-1:] == [IGNORE] and len(rest) > 1 and rest == list(range(len(rest))):
-        return tuple(rest), (IGNORE,)
+    rest = levels[:-1] if levels[-1:] == [IGNORE] else levels
+    if 1 < len(rest) <= UNKNOWN and rest == list(range(len(rest))):
+        return tuple(rest), tuple(levels[len(rest) :])
+    both = min(
+        counts[0], counts[IGNORE], counts[128:IGNORE].sum()
+    )  # edges are light and dark; classes are few
+    share = (counts[0] + counts[IGNORE]) / max(1, counts.sum()) if both else 0.0
+    if len(levels) > FEW and share > (EDGES if len(levels) <= MOST else MANY_EDGES):
+        return (0, IGNORE), ()
+    if len(levels) > MOST:
+        raise DataError(
+            f"Column {column!r}: the masks hold {len(levels)} levels, such as {levels[:6]}, which do not "
+            f"count 0, 1, 2, ... and are not black and white. Save the number of each pixel's class as PNG."
+        )
     return tuple(levels), ()
 
 

@@ -65,7 +65,7 @@ def open_tokenizer(content: str, what: str) -> Tokenizer:
 
 def word_pieces(content: str, path: Path) -> Tokenizer:
     """BERT's tokenizer from its list of pieces, one a line (Devlin et al., NAACL 2019)."""
-    pieces = content.splitlines()
+    pieces = content.removesuffix("\n").split("\n")  # not splitlines: U+2028 is a piece of some
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     missing = [name for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if name not in vocabulary]
     if missing or len(vocabulary) != len(pieces):

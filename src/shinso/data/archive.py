@@ -23,6 +23,8 @@ BOMB_RATIO, BOMB_BYTES = (
 )  # what unpacks to more than this many times its size, and to this much
 NESTED = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".bz2", ".xz")
 FOLDER = "files"
+UTF8_NAME = 0x800  # bit of a member's flags
+FORMAT = 2  # changes when the same archive is unpacked otherwise
 
 
 def unpack(path: Path, entries: Entries) -> tuple[Path, str]:
@@ -31,7 +33,7 @@ def unpack(path: Path, entries: Entries) -> tuple[Path, str]:
     Raises `DataError` naming the member that is not safe, damaged or encrypted.
     """
     fingerprint = file_digest(path)
-    key = make_key("zip", fingerprint)
+    key = make_key("zip", FORMAT, fingerprint)
     place = entries.folder / key
     found = entries.find(key)
     if found is not None and _sizes(place / FOLDER) == found[1].get("sizes"):
@@ -61,6 +63,8 @@ def _sizes(folder: Path) -> list[int]:
 def check_members(members: Sequence[zipfile.ZipInfo], name: str, packed: int) -> list[zipfile.ZipInfo]:
     """The members to unpack; raises `DataError` where one is not safe."""
     files = [member for member in members if not member.is_dir()]
+    for member in files:
+        member.filename = true_name(member)
     if len(files) > MOST_MEMBERS:
         raise DataError(f"{name} holds {len(files):,} files, more than {MOST_MEMBERS:,}. Unpack it by hand.")
     total = sum(member.file_size for member in files)
@@ -77,13 +81,28 @@ def check_members(members: Sequence[zipfile.ZipInfo], name: str, packed: int) ->
     return [member for member in files if not member.filename.lower().endswith(NESTED)]
 
 
+def true_name(member: zipfile.ZipInfo) -> str:
+    """The name of a member: most programs write UTF-8 or, in Japan, cp932, and do not say so."""
+    if member.flag_bits & UTF8_NAME or member.orig_filename.isascii():
+        return member.orig_filename
+    raw = member.orig_filename.encode("cp437")
+    for encoding in ("utf-8", "cp932"):
+        try:
+            name = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding == "utf-8" or any("\u3040" <= c <= "\u9fff" for c in name):
+            return name
+    return member.orig_filename
+
+
 def _check(member: zipfile.ZipInfo, name: str) -> None:
-    shown = f"{name}: the member {shorten(member.orig_filename)!r}"
+    shown = f"{name}: the member {shorten(member.filename)!r}"
     path = PurePosixPath(member.filename)
     drive = len(path.parts[0]) > 1 and path.parts[0][1] == ":" if path.parts else False
     if (
-        "\\" in member.orig_filename
-        or "\0" in member.orig_filename
+        "\\" in member.filename
+        or "\0" in member.filename
         or path.is_absolute()
         or drive
         or ".." in path.parts

@@ -282,8 +282,9 @@ def imbalance(subject: Subject) -> Iterator[Finding]:
     label = values[int(np.flatnonzero(labels == worst)[0])]
     very = bool(share[worst] < VERY_RARE_SHARE * 2 * expected or counts[worst] < FEW)
     places = _places(labels, rare)
+    few = "1 class of {} is rare," if len(rare) == 1 else f"{len(rare)} classes of {{}} are rare, the rarest"
     message = (
-        f"{plural(len(rare), 'class').replace('classs', 'classes')} of {subject.target!r} rare, rarest "
+        f"{few.format(repr(subject.target))} "
         f"{str(label)[:40]!r} with {plural(int(counts[worst]), 'row')} ({share[worst]:.2%}); "
         f"look at balanced accuracy, not at accuracy"
     )

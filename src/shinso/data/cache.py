@@ -48,6 +48,8 @@ def encode_table(
     Raises `DataError` when no value of a column can be encoded, or the disk is full.
     """
     count = len(table) if rows is None else len(rows)
+    if not count:
+        raise DataError(f"{table.describe()} has no rows. Expected at least one.")
     steps = _Steps(progress, count * len(columns))
     job = _Job(table, rows, folder, fingerprint or table.fingerprint, workers, steps)
     usable = np.ones(count, np.bool_)

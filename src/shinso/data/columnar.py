@@ -24,6 +24,7 @@ from .infer import EXPECTED, SHARE
 from .loaded import Loaded, Span
 from .notes import MOST_LISTED, Bad, Note, plural, shorten
 from .spool import FORMAT, LARGE, Facts, gather, restore, spool
+from .values import whole_text
 
 BATCH = 262_144
 INDEX = "__index_level_"  # pandas' names for its row labels
@@ -162,6 +163,8 @@ def to_arrow(values: Sequence[Any]) -> tuple[pa.Array | None, list[int]]:
         return None, []
     try:
         return pa.array(values, from_pandas=True), []
+    except UnicodeEncodeError:
+        return to_arrow([whole_text(value) for value in values])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, OverflowError):
         return _mixed(list(values))
 
@@ -179,7 +182,7 @@ def _mixed(values: list[Any]) -> tuple[pa.Array | None, list[int]]:
         return pa.array(
             [None if isinstance(v, str) or is_missing(v) else float(v) for v in values], pa.float64()
         ), lost
-    return pa.array([None if is_missing(value) else str(value) for value in values]), []
+    return pa.array([None if is_missing(value) else whole_text(str(value)) for value in values]), []
 
 
 class Remarks:

@@ -51,7 +51,9 @@ def read_database(path: Path, options: DataConfig, entries: Entries) -> Loaded:
         return _read_sqlite(path, options) if sqlite else _read_duckdb(path, options, entries)
     except (duckdb.Error, sqlite3.Error) as error:
         asked = f" The query was: {options.table}." if options.table else ""
-        raise DataError(f"{path.name}: {str(error).splitlines()[0]}.{asked}") from None
+        raise DataError(
+            f"{path.name}: {_first_line(error)}.{asked} Correct the query, or restore the file from a copy."
+        ) from None
 
 
 def choose_query(asked: str | None, tables: list[str], name: str) -> str:
@@ -164,8 +166,12 @@ def read_server(url: str, options: DataConfig, entries: Entries) -> Loaded:
                 query = f"SELECT * FROM postgres_query('server', {_quoted(options.table)})"
             return _fetch(connection, query, name, make_key(name, query, "server"), entries)
         except duckdb.Error as error:
-            message = str(error).splitlines()[0].replace(url, name).replace(parts.password or url, "***")
+            message = _first_line(error).replace(url, name).replace(parts.password or url, "***")
             raise DataError(f"{name}: {message}. The query was: {options.table}.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(". ")
 
 
 def _quoted(text: str) -> str:

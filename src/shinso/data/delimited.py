@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -90,6 +91,11 @@ def make_plans(files: list[TextFile], options: DataConfig) -> list[Plan]:
         if not text.strip():
             raise DataError(f"{file.name} is empty. Expected a header line and at least one row below it.")
         dialect = sniff(text, options)
+        if not dialect.width:
+            raise DataError(
+                f"{file.name} begins with a cell of more than {csv.field_size_limit():,} characters, so its "
+                f"columns cannot be told. Expected a header line and rows below it: is it a table?"
+            )
         names = _names(text, dialect, file.name)
         wanted = plans[0].names if plans else names
         same_names(wanted, files[0].name, names, file.name)

@@ -124,8 +124,10 @@ def same_names(wanted: Sequence[str], first: str, names: Sequence[str], other: s
 
 def _separator(text: str) -> str:
     named = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}.get(text, text)
-    if len(named) != 1 or named in '\n\r"':
-        raise DataError(f"data.separator is one character, or 'tab'; received {text!r}.")
+    if len(named) != 1 or named in '\n\r"' or not named.isascii():
+        raise DataError(
+            f"data.separator is one ASCII character, or 'tab'; received {text!r}. Left out, it is found."
+        )
     return named
 
 

@@ -18,7 +18,7 @@ from .loaded import Loaded, find_span
 from .notes import MOST_LISTED, Bad, Note, plural
 
 SAMPLE = 200
-MOST_FOLDERS = 100
+MOST_FOLDERS = 100  # just below the table's own that are tried
 ENDINGS = tuple(itertools.chain.from_iterable(SUFFIXES.values()))
 
 
@@ -57,20 +57,11 @@ def _find_root(folder: Path, names: list[str], *, inside: bool) -> Path | None:
     """The folder that the names start from: the table's own, or one just below it."""
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     counts = {
-        root: sum(_exists(root, name, inside=inside) for name in names) for root in (folder, *below[:100])
+        root: sum(_exists(root, name, inside=inside) for name in names)
+        for root in (folder, *below[:MOST_FOLDERS])
     }
     best = max(counts, key=lambda root: counts[root])
     return best if counts[best] else None
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folder and those below it, the nearest first."""
-    found = [folder]
-    for path in found:
-        if len(found) > MOST_FOLDERS:
-            break
-        found += sorted(p for p in path.iterdir() if p.is_dir() and not p.is_symlink() and p.name[0] != ".")
-    return found[:MOST_FOLDERS]
 
 
 def _exists(root: Path, name: str, *, inside: bool) -> bool:

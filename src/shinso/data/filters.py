@@ -33,6 +33,7 @@ COMPARE: dict[str, np.ufunc] = {
 }  # fmt: skip
 TOKEN = re.compile(r"""\s*(?:("[^"]*"|'[^']*')|(<=|>=|!=|<>|==|[<>=(),])|([^\s<>=!(),'"]+))""")
 SIGNS = re.compile(r"[<>=]|\b(in|is)\b")
+TRUTHS = {"true": "True", "yes": "True", "1": "True", "false": "False", "no": "False", "0": "False"}
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def compared(name: str, values: Values, sign: str, text: str) -> Mask:
     elif sign in ("<", ">", "<=", ">="):
         out[known] = compare(_as_numbers(name, values[known]), float(text) if _is_number(text) else np.nan)
     else:
-        wanted = label_of(text)
+        wanted = label_of(text) if values.dtype.kind != "b" else TRUTHS.get(text.lower(), text)
         equal = np.array([_label(v) == wanted for v in values], bool)
         out = known & (equal if compare is np.equal else ~equal)
     return out

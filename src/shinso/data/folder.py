@@ -39,17 +39,22 @@ class Found:
 
 def list_files(folder: Path) -> list[Found]:
     """All files below a folder, hidden ones left out, in order of their names."""
-    return sorted(_walk(folder, ""), key=lambda found: found.name)
+    return sorted(_walk(folder, "", ()), key=lambda found: found.name)
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[Found]:
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Found]:
+    """Links to folders are followed, but not one that leads back to where it stands."""
     try:
+        own = folder.stat()
+        above = (*above, (own.st_dev, own.st_ino))
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name in IGNORED:
                     continue
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+                if entry.is_dir():
+                    found = entry.stat()
+                    if (found.st_dev, found.st_ino) not in above:
+                        yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above)
                 elif entry.is_file():
                     stat = entry.stat()
                     yield Found(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
@@ -70,7 +75,7 @@ def load_folder(folder: Path, files: Sequence[Found], name: str) -> Loaded:
     chosen = [found for found, its in zip(files, kinds, strict=True) if its == kind]
     if not chosen:
         raise _nothing(folder, files)
-    return from_files(folder, chosen, kind, name)
+    return from_files(folder, chosen, kind, name).adding(_left_out(files, chosen, kind))
 
 
 def from_files(folder: Path, files: Sequence[Found], kind: str, name: str) -> Loaded:
@@ -79,7 +84,7 @@ def from_files(folder: Path, files: Sequence[Found], kind: str, name: str) -> Lo
     parts = _parts(pieces)
     inner = [piece[1:] for piece in pieces] if parts is not None else pieces
     labels = [piece[0] if len(piece) > 1 else None for piece in inner]
-    table = {kind: from_texts(found.name for found in files)}
+    table = {kind: _names(files)}
     notes: list[Note] = []
     if any(label is not None for label in labels):
         table["label"] = from_texts(labels)
@@ -88,6 +93,17 @@ def from_files(folder: Path, files: Sequence[Found], kind: str, name: str) -> Lo
         pa.table(table), (Span(name, len(files)),), _manifest(files), tuple(notes), parts=parts, key=kind,
         folders={kind: folder.absolute()},
     )  # fmt: skip
+
+
+def _names(files: Sequence[Found]) -> pa.Array:
+    try:
+        return from_texts(found.name for found in files)
+    except UnicodeEncodeError as error:
+        shown = str(error.object).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise DataError(
+            f"The name of the file {shown!r} is no valid UTF-8, as after unpacking an archive from Windows. "
+            f"Rename it, as by: convmv -f cp932 -t utf8 -r --notest FOLDER"
+        ) from None
 
 
 def _parts(pieces: Sequence[Sequence[str]]) -> NDArray[np.int8] | None:
@@ -106,6 +122,17 @@ def _manifest(files: Sequence[Found]) -> str:
     for found in files:
         digest.update(f"{found.name}\0{found.size}\0{found.changed}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _left_out(files: Sequence[Found], chosen: Sequence[Found], kind: str) -> list[Note]:
+    """What stands in the folder and is not read."""
+    known = {found.name for found in chosen}
+    others = [found.name for found in files if found.name not in known]
+    if not others:
+        return []
+    what = "image" if kind == "image" else "sound"
+    message = f"{plural(len(others), 'file')} left out: no {what} that is read (the first: {others[0]})"
+    return [Note("info", message, None, len(others))]
 
 
 def _empty_files(files: Sequence[Found]) -> list[Note]:

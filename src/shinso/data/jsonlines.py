@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,12 @@ from .loaded import Loaded, Span, find_span
 from .notes import MOST_LISTED, Bad, Note, plural, shorten
 from .spool import FORMAT, LARGE, Facts, gather, restore, spool
 from .textfile import TextFile, lines_of_records
+from .values import whole_text
 
 Row = dict[str, Any]
 Chunks = Callable[[], Iterator[list[Row]]]
 LARGEST_ARRAY = 2 << 30  # bytes of a file that holds one JSON value
+FIRST = 4096  # bytes that are looked at first
 
 
 @dataclass
@@ -76,10 +79,10 @@ class _Outcome:
 
 def read_json(files: list[TextFile], options: DataConfig, entries: Entries) -> Loaded:
     """Read files of JSON lines as one table, or one file that holds an array of objects."""
-    start = files[0].head(4096).lstrip()
+    start = files[0].head(FIRST).lstrip()
     if not start:
         raise DataError(f'{files[0].name} is empty. Expected one JSON object a line, as in {{"price": 1}}.')
-    if len(files) == 1 and (start[0] == "[" or not _is_object(start.splitlines()[0])):
+    if len(files) == 1 and (start[0] == "[" or not _is_object(_first_line(files[0]))):
         return _read_whole(files[0])
     hashes = [file.fingerprint for file in files]
     fingerprint = hashes[0] if len(hashes) == 1 else make_key(hashes)
@@ -116,6 +119,14 @@ def read_json(files: list[TextFile], options: DataConfig, entries: Entries) -> L
     if large:
         return spool(pieces(), facts, fingerprint, entries, key)
     return gather(pieces(), facts, fingerprint)
+
+
+def _first_line(file: TextFile) -> str:
+    """The first line that is not blank, however long."""
+    size = FIRST
+    while "\n" not in (text := file.head(size).lstrip()) and size <= 4 * file.size:
+        size *= 16
+    return text.partition("\n")[0]
 
 
 def _is_object(line: str) -> bool:
@@ -195,9 +206,11 @@ def _parse(files: list[TextFile], outcomes: list[_Outcome]) -> Iterator[list[Row
 
 
 def _parse_line(text: bytes, line: int, rows: list[Row], outcome: _Outcome) -> None:
+    row: Row = {}
     try:
         value = json.loads(text) if outcome.rows or rows else json.loads(text, object_pairs_hook=_no_doubles)
         reason = "" if isinstance(value, dict) else f"{shorten(value)} is not an object"
+        row = flatten(value) if not reason else {}
     except ValueError as error:
         if isinstance(error, DataError):
             raise
@@ -205,7 +218,7 @@ def _parse_line(text: bytes, line: int, rows: list[Row], outcome: _Outcome) -> N
     except RecursionError:
         reason = "nested too deeply"
     if not reason:
-        rows.append(flatten(value))
+        rows.append(row)
         return
     outcome.numbers.append(outcome.rows + len(rows) + len(outcome.numbers) + 1)
     outcome.lines.append(line)
@@ -238,10 +251,19 @@ def _kinds(chunks: Chunks) -> dict[str, pa.DataType | None]:
 def _array(values: list[Any], name: str, kind: pa.DataType | None) -> pa.Array:
     try:
         return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except UnicodeEncodeError:
+        return pa.array([whole_text(value) for value in values], kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise DataError(
             f"Column {name!r} holds lists that differ in kind: {error}. Give every row the same."
         ) from None
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond all floats is told as infinite
+        return math.inf if value > 0 else -math.inf
 
 
 def _table(rows: list[Row], kinds: dict[str, pa.DataType | None], start: int, lost: list[Any]) -> pa.Table:
@@ -254,7 +276,7 @@ def _table(rows: list[Row], kinds: dict[str, pa.DataType | None], start: int, lo
             odd = [i for i, value in enumerate(values) if isinstance(value, str | bool)]
             lost += [(start + i, name, values[i]) for i in odd]
             values = [
-                None if value is None or isinstance(value, str | bool) else float(value) for value in values
+                None if value is None or isinstance(value, str | bool) else _float(value) for value in values
             ]
         columns[name] = _array(values, name, kind)
     return pa.table(columns)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,18 @@ def samples(name: str, out: Path | None = None) -> Path:
         raise DataError(
             f"{folder} exists already and is not empty. Remove it, or choose another folder with --out."
         )
+    draft = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.partial")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return SAMPLES[name](folder)
+        draft.mkdir(parents=True)
+        made = SAMPLES[name](draft)
+        draft.replace(folder)  # whole, or not at all
+        return folder / made.relative_to(draft)
     except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
+        raise DataError(
+            f"{folder} cannot be written: {error.strerror or error}. Choose another folder with --out."
+        ) from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _digits(folder: Path) -> Path:

@@ -124,10 +124,12 @@ def load_path(path: Path, options: DataConfig) -> Loaded:
     if path.is_file():
         return load_files([path], options)
     if glob.has_magic(str(path)):
-        found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  (an absolute pattern too)
+        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  (an absolute pattern too)
+        found = [Path(name) for name in names if Path(name).is_file()]
         if not found:
-            raise DataError(f"No file matches {str(path)!r}. Expected a pattern such as data/*.csv.")
-        return load_files([Path(name) for name in found if Path(name).is_file()], options)
+            what = f"only folders, such as {names[0]!r}" if names else "nothing"
+            raise DataError(f"No file matches {str(path)!r}: {what}. Expected a pattern such as data/*.csv.")
+        return load_files(found, options)
     raise _no_such_file(path)
 
 

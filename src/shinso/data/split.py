@@ -61,6 +61,7 @@ def split(
         if set(np.flatnonzero(counts_of(len(parts), shares))) != set(parts.tolist()):
             parts = _by_class(np.zeros_like(codes), shares, rng)  # too few rows to heed their classes
         notes = _notes(codes)
+    notes = (*_unheeded(options, given=table.parts is not None), *notes)
     return Split(chosen[parts == 0], chosen[parts == 1], chosen[parts == 2], notes)
 
 
@@ -239,6 +240,16 @@ def _given(
 def _renumber(codes: Codes) -> Codes:
     """Class numbers without gaps."""
     return np.unique(codes, return_inverse=True)[1].astype(np.int32)
+
+
+def _unheeded(options: DataConfig, *, given: bool) -> tuple[Note, ...]:
+    """A warning where a setting about the split has no say."""
+    asked = [f"data.{name}" for name, value in (("time", options.time), ("group", options.group)) if value]
+    if len(asked) < (1 if given else 2):
+        return ()
+    lost = " and ".join(asked) if given else "data.group"
+    why = "folders or files say which rows train and test" if given else "data.time splits the rows"
+    return (Note("warning", f"{lost} is not heeded in the split: {why}"),)
 
 
 def _notes(codes: Codes) -> tuple[Note, ...]:

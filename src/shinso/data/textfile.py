@@ -111,6 +111,7 @@ def scan(path: Path, name: str, encoding: str | None = None) -> TextFile:
     is_utf8 = is_utf8 and _decodes(decoder, b"", final=True)
     _refuse_binary(first, name)
     if encoding is not None:
+        encoding = _with_mark(encoding, first)
         file = TextFile(path, name, encoding, size, digest.hexdigest())
         _verify(file)
         return file
@@ -166,6 +167,12 @@ def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = 
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _with_mark(encoding: str, first: bytes) -> str:
+    """UTF-8 as it was asked for, less the mark that the file begins with."""
+    utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    return "utf-8-sig" if utf8 and first.startswith(codecs.BOM_UTF8) else encoding
 
 
 def _refuse_binary(first: bytes, name: str) -> None:
@@ -234,8 +241,8 @@ def _is_western(sample: bytes) -> bool:
 def _verify(file: TextFile) -> None:
     """Decode everything once, so that reading cannot fail half way."""
     try:
-        codecs.lookup(file.encoding)
-    except LookupError:
+        " ".encode(file.encoding)  # a lookup alone would find codecs that give no text, such as base64
+    except (LookupError, ValueError):
         raise SettingError(
             f"There is no encoding {file.encoding!r}. Known ones: utf-8, cp932, euc_jp, utf-16."
         ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -125,10 +127,21 @@ def codes_of(values: Values) -> NDArray[np.int32] | None:
             return _hashed(values)  # without a copy of long texts
     try:
         array = from_texts(values) if values.dtype.kind == "O" else from_numpy(values)
-    except (pa.ArrowInvalid, TypeError):
+    except (pa.ArrowInvalid, TypeError, UnicodeEncodeError):
         return _hashed(values)
     found = array.dictionary_encode().indices.fill_null(scalar(-1, "int32"))
     return to_numpy(found).astype(np.int32)
+
+
+def whole_text(value: Any) -> Any:
+    """A text with a question mark for each half of a character, which Arrow cannot hold; lists likewise.
+
+    >>> whole_text("\\ud83d!"), whole_text([1, "a"])
+    ('?!', [1, 'a'])
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return [whole_text(one) for one in value] if isinstance(value, list) else value
 
 
 def _hashed(values: Values) -> NDArray[np.int32] | None:

@@ -62,7 +62,7 @@ def latest_window(table: Table, past: int, variables: Sequence[str], time: str |
             "Add earlier rows."
         )
     last = in_time_order(table, time)[0][-past:]
-    return np.stack([_numbers(table, name, last) for name in variables], 1)
+    return np.stack([readings_of(table, name, last) for name in variables], 1)
 
 
 class WindowTable:
@@ -86,10 +86,15 @@ class WindowTable:
         self.predicted, self.variables, notes = _choose(table, predict, given)
         self._table = table
         self._order, time_notes = in_time_order(table, time)
-        self._values_TV = np.stack([_numbers(table, name, self._order) for name in self.variables], 1)
+        self._values_TV = np.stack([readings_of(table, name, self._order) for name in self.variables], 1)
         self._starts, self.parts = self._cut(len(table))
         self.names = (PAST, future_name(self.predicted))
-        self.notes: tuple[Note, ...] = (*table.notes, *notes, *time_notes)
+        joined = Note(
+            "warning", "files of training and test rows are read as one series, which data.split cuts"
+        )
+        self.notes: tuple[Note, ...] = (
+            *table.notes, *notes, *time_notes, *(() if table.parts is None else (joined,))
+        )  # fmt: skip
         self.quarantine: tuple[Bad, ...] = table.quarantine
         self.key_name = table.key_name
 
@@ -203,8 +208,15 @@ def _is_numeric(table: Table, name: str) -> bool:
     return table.values(name, slice(0, 1)).dtype.kind in "fib"
 
 
-def _numbers(table: Table, name: str, order: Rows) -> Readings:
-    return np.asarray(table.values(name, order), np.float64)
+def readings_of(table: Table, name: str, order: Rows) -> Readings:
+    """(T,) the numbers of a column in some order; `DataError` where it holds others."""
+    values = table.values(name, order)
+    if values.dtype.kind not in "fib":
+        raise DataError(
+            f"Column {name!r} of {table.describe()} holds no numbers, such as {str(values[0])[:40]!r}: its "
+            f"past cannot be read. Correct its values, or leave those cells empty."
+        )
+    return np.asarray(values, np.float64)
 
 
 def in_time_order(table: Table, time: str | None) -> tuple[Rows, tuple[Note, ...]]:

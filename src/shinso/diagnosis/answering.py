@@ -63,7 +63,7 @@ def uses_inputs(patient: Patient) -> Finding:
     return Finding(
         "uses its inputs", "severe", lost["value"], f"{said}: the inputs do not reach the answers.",
         "See that the given columns can tell the target at all, and that the learning rate is not far off.",
-        patient.command({}, "--effort quick"),
+        patient.command({}, "--effort", "quick"),
     )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def baseline(patient: Patient) -> Finding:
         return Finding("baseline", "note", None, "No simple model was measured beside it.")
     found = best["gain"]
     said = f"{_number(found['value'])} of {output['main']} over {best['name']}"
-    longer = patient.command({}, "--effort best")
+    longer = patient.command({}, "--effort", "best")
     if found["high"] is not None and found["high"] < 0:
         return Finding(
             "baseline", "warning", found["value"],
@@ -142,7 +142,7 @@ def finished(patient: Patient) -> Finding:
     if early - late < 0.02 * abs(early):
         return Finding(
             "trained to the end", "warning", falling, "The training loss has hardly fallen at all.",
-            "Check the learning rate and the inputs.", f"shinso doctor {patient.run.path}",
+            "Check the learning rate and the inputs.", patient.command({}, "--check"),
         )  # fmt: skip
     if falling > 0.25:
         epochs = 2 * (patient.config.train.epochs or 1)
@@ -199,7 +199,7 @@ def label_noise(patient: Patient) -> Finding:
         "label noise", "severe" if (found.low or 0.0) > MUCH_NOISE else "warning", found.value,
         f"{said}: about so many labels seem to be wrong, and no network can be better than they are.",
         "Look at the surest mistakes and mend their labels.",
-        f"shinso audit {patient.name} --predict {patient.output.name}",
+        patient.audit("label_errors"),
     )  # fmt: skip
 
 

@@ -74,10 +74,10 @@ def giveaway(patient: Patient) -> Finding:
     )
     if best < TOLD or len(scalars) == 1:
         return Finding("leakage", "fine", best, said)
-    given = ",".join(c.name for c in patient.prepared.schema.given if c.name != name)
+    others = [c.name for c in patient.prepared.schema.given if c.name != name]
     return Finding(
         "leakage", "severe", best, f"{said}: it gives the target away.",
-        "Leave the column out unless it is known before the target.", patient.command({}, f"--given {given}"),
+        "Leave the column out unless it is known before the target.", patient.command({}, given=others),
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def both_sides(patient: Patient) -> Finding:
         "duplicates", "severe" if excess > MANY_DOUBLE else "warning", share,
         f"{said}: what is measured on them is remembered, not predicted.",
         "Remove duplicates, then train again.",
-        f"shinso audit {patient.name} --predict {patient.output.name} --fix",
+        patient.audit("duplicates", fix=True),
     )  # fmt: skip
 
 

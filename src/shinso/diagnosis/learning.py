@@ -31,12 +31,12 @@ WEIGHING = (F.linear, F.conv1d, F.conv2d, F.conv3d)
 def one_batch(patient: Patient) -> Finding:
     """Whether 32 rows can be learned by heart, at the set learning rate or a tenth or ten times of it."""
     batch = patient.batch(patient.drawn(FEW))
-    best, start = 0.0, 0.0
+    best = 0.0
     for factor, train in ((1.0, False), (1.0, True), (10.0, True), (0.1, True)):
         losses = steps(patient, patient.fresh(), batch, [factor] * BATCH_STEPS, train=train)
-        start, end = losses[0], float(np.nanmin(losses[-5:]))
-        floor = _floor(patient)
-        best = max(best, (start - end) / max(start - floor, 1e-9))
+        start, ended = losses[0], [loss for loss in losses[-5:] if math.isfinite(loss)]
+        if ended:
+            best = max(best, (start - min(ended)) / max(start - _floor(patient), 1e-9))
         if best >= LEARNED:
             break
     said = f"{best:.0%} of the loss on {FEW} rows is gone after {BATCH_STEPS} steps"
@@ -66,6 +66,13 @@ def learning_rate(patient: Patient) -> Finding:
     batch = patient.batch(patient.drawn(SOME))
     losses = np.array(steps(patient, patient.fresh(), batch, SWEEP.tolist()))
     kept = losses[np.isfinite(losses)]
+    if len(kept) < SMOOTH:
+        return Finding(
+            "learning rate",
+            "note",
+            None,
+            "The loss is no number from the first steps on: no rate can be tried.",
+        )
     smooth = np.convolve(kept, np.ones(SMOOTH) / SMOOTH, "valid")
     factors = SWEEP[SMOOTH // 2 : SMOOTH // 2 + len(smooth)]
     lowest = int(smooth.argmin())

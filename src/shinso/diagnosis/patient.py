@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from torch import nn
 from ..columns import Column
 from ..config import RunConfig
 from ..data.loader import Rows
+from ..errors import DataError
 from ..evaluation import predict_rows
 from ..finishing import truths_of
 from ..heads import HeadOptions
@@ -23,9 +24,10 @@ from ..network import Batch, Network
 from ..objectives import objective
 from ..optim import Optimizer
 from ..plan import Plan
-from ..preparing import Prepared, spread
+from ..preparing import Prepared, looked_at, spread
 from ..randomness import derive, private_randomness
 from ..run import RunDirectory
+from ..schema import SAMPLE, choose_columns, infer_kind
 
 Level = Literal["severe", "warning", "note", "fine"]
 FEW, SOME = 32, 256  # rows of one batch
@@ -112,13 +114,71 @@ class Patient:
         """What is true of the column that is looked at."""
         return truths_of(self.prepared, rows)[self.output.name]
 
-    def command(self, settings: Mapping[str, Any], extra: str = "") -> str:
-        """The command that trains again with other settings."""
-        schema = self.prepared.schema
-        words = ["shinso", "train", self.name, "--predict", ",".join(c.name for c in schema.predict)]
-        for key, value in settings.items():
-            words += ["--set", f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"]
-        return shlex.join(words) + (f" {extra}" if extra else "")
+    def command(self, settings: Mapping[str, Any], *extra: str, given: Sequence[str] | None = None) -> str:
+        """The command that trains again as it was asked for, but for some settings, flags or columns."""
+        words = ["shinso", "train", self.name, *self._question(given)]
+        for key, value in {**self._kept, **settings}.items():
+            short = f"{value:.3g}" if isinstance(value, float) and key in settings else str(value)
+            words += ["--set", f"{key}={short}"]
+        return shlex.join([*words, *extra])
+
+    def audit(self, check: str, *, fix: bool = False) -> str:
+        """The command that looks at the data with one check of the audit, or mends them."""
+        schema, table = self.prepared.schema, self.prepared.table
+        words = ["shinso", "audit", self.name, "--predict", ",".join(c.name for c in schema.predict)]
+        out = "cleaned" if table.key_name == "file" else "cleaned.csv"
+        return shlex.join([*words, "--only", check, *(["--fix", out] if fix else [])])
+
+    def _question(self, given: Sequence[str] | None) -> list[str]:
+        """The flags that say what is predicted from what, where training would not choose it itself."""
+        window, schema = self.prepared.window, self.prepared.schema
+        own: tuple[str, ...] | None
+        if window is not None:
+            own, predict = tuple(n for n in window.given or () if n not in window.predict), window.predict
+            rest = ["--past", str(window.past), "--ahead", str(window.ahead)]
+        else:
+            own, predict = self._own_columns, tuple(c.name for c in schema.predict)
+            rest = [word for one in self._own_types for word in ("--types", one)]
+        columns = own if given is None else tuple(given) or ("nothing",)
+        return ["--predict", ",".join(predict), *(["--given", ",".join(columns)] if columns else []), *rest]
+
+    @cached_property
+    def _own_columns(self) -> tuple[str, ...] | None:
+        """The columns that are given, where they are not those that training takes by itself."""
+        schema, table = self.prepared.schema, self.prepared.table
+        predict, own = ([c.name for c in side] for side in (schema.predict, schema.given))
+        if not own:
+            return ("nothing",)
+        free, _ = choose_columns(table.names, predict, None)
+        return None if set(looked_at(table, predict, free).given) == set(own) else tuple(own)
+
+    @cached_property
+    def _own_types(self) -> list[str]:
+        """`name=kind` of the columns whose values would be taken for something else."""
+        rows = spread(np.sort(np.concatenate(list(self.prepared.parts.values()))), SAMPLE)
+        return [
+            f"{c.name}={c.kind}" for c in self.prepared.schema if c.kind != self._seems(c.name, rows)
+        ]  # fmt: skip
+
+    def _seems(self, name: str, rows: Rows) -> str | None:
+        """The kind that values are taken for; None where they tell none."""
+        target = name in {c.name for c in self.prepared.schema.predict}
+        try:
+            return infer_kind(name, self.prepared.table.values(name, rows), target=target)
+        except DataError:
+            return None
+
+    @cached_property
+    def _kept(self) -> dict[str, Any]:
+        """The settings that the user chose, by dotted name."""
+        chosen = self.prepared.chosen if self.run is None else self.run.data.get("chosen", ())
+        found: dict[str, Any] = {}
+        for name in chosen:
+            value: Any = self.config.model_dump()
+            for part in name.split("."):
+                value = value[part]
+            found[name] = value
+        return found
 
 
 def steps(

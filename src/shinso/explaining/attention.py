@@ -1,7 +1,9 @@
-"""Attention rollout: what the tokens look at, layer after layer (Abnar and Zuidema, ACL 2020).
+"""Attention, layer after layer, where it raises the answer (Chefer, Gur, Wolf, ICCV 2021).
 
-Every call of `scaled_dot_product_attention`, and every `nn.MultiheadAttention`, is listened to; no model
-needs to know. B rows, N tokens, H heads, P players.
+Each layer's weights count as far as the answer rises with them; by the weights alone (rollout: Abnar and
+Zuidema, ACL 2020) what is looked at and what counts are hardly alike (docs/log.md). Every call of
+`scaled_dot_product_attention`, every `nn.MultiheadAttention` (by its weights alone) and every softmax of
+tokens over tokens is listened to; no model needs to know. B rows, N tokens, H heads, P players.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ from .scoring import Floats
 from .seats import Seat
 from .tokens import tokens_of_groups
 
+SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
+SDPA = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
+
 
 class Listener(TorchFunctionMode):
-    """Keeps the weights (B, N, N), averaged over heads, of every attention that is computed."""
+    """Keeps the weights (..., N, N) of every attention of one row, each a step on the way to the answer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,51 +42,80 @@ class Listener(TorchFunctionMode):
     ) -> Any:
         given = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-            bound = {**dict(zip(names, args, strict=False)), **given}
-            self.keep(
-                bound["query"], bound["key"], bound.get("attn_mask"), causal=bool(bound.get("is_causal"))
-            )
-        return func(*args, **given)
+            bound = {**dict(zip(SDPA, args, strict=False)), **given}
+            query, key, value = bound["query"], bound["key"], bound["value"]
+            if bound.get("enable_gqa"):
+                key, value = (p.repeat_interleave(query.shape[-3] // p.shape[-3], -3) for p in (key, value))
+            shares = shares_of(
+                query,
+                key,
+                bound.get("attn_mask"),
+                causal=bool(bound.get("is_causal")),
+                scale=bound.get("scale"),
+            )  # the fused kernel does not give them away
+            return (self.kept(shares) @ value.float()).to(value.dtype)
+        found = func(*args, **given)
+        if func in SOFTMAX and found.ndim == 3 and found.shape[1] == found.shape[2]:
+            return self.kept(found)  # attention by products, (H, N, N)
+        return found
 
-    def keep(self, query: Tensor, key: Tensor, mask: Tensor | None, *, causal: bool) -> None:
-        """Work the weights out again, which the fused kernel does not give away."""
-        scores = query.float() @ key.float().transpose(-1, -2) / math.sqrt(query.shape[-1])
-        if causal:
-            scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-        weights = scores.softmax(-1)
-        self.weights.append(weights.flatten(1, -3).mean(1) if weights.ndim > 3 else weights)
+    def kept(self, shares: Tensor) -> Tensor:
+        """The same weights, noted down, with a gradient where nothing before them has one."""
+        shares = shares if shares.requires_grad else shares.detach().requires_grad_()
+        self.weights.append(shares)
+        return shares
+
+
+def shares_of(
+    query: Tensor, key: Tensor, mask: Tensor | None, *, causal: bool, scale: float | None = None
+) -> Tensor:
+    """(..., N, N): what each token takes from the others."""
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = query.float() @ key.float().transpose(-1, -2) * scale
+    if causal:
+        scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1)
 
 
 def attention(game: Game, rng: np.random.Generator) -> Floats:
-    """(P,): how much the tokens look at each part in the end; never negative, and no cause."""
+    """(P,): how much the tokens look at each part where that raises the answer; never negative."""
     readers = [
         s for s in game.seats if isinstance(s.column, Text) or s.column.kind in ("image", "series", "audio")
     ]
     listener = Listener()
-    with torch.no_grad(), listener, _own(game.network, listener):
-        game.scorer.outputs(game.network, game.batch(game.all), 1)
-    square = [w[0] for w in listener.weights if w.shape[-1] == w.shape[-2] and w.shape[-1] > 1]
+    with torch.enable_grad(), listener, _own(game.network, listener):
+        outputs = game.scorer.outputs(game.network, game.batch(game.all), 1)
+        target = torch.tensor([game.target], device=outputs.device)
+        evidence = game.scorer.evidence(outputs, target).sum()
+    square = [w for w in listener.weights if w.shape[-1] == w.shape[-2] and w.shape[-1] > 1]
     if not square or len(readers) != 1:
         raise SettingError(
             "Method attention needs a network with attention over the tokens of one column; this one has "
             f"{'none' if not square else f'{len(readers)} columns with tokens'}. "
             "Methods that suit every model: shap, occlusion, lime."
         )
-    game.evaluations += 1
-    looked_N = rollout([w for w in square if w.shape == square[0].shape]).double().cpu().numpy()
-    return _to_players(game, readers[0], looked_N)
+    game.evaluations += 2
+    square = [w for w in square if w.shape[-1] == square[0].shape[-1]]
+    slopes = torch.autograd.grad(evidence, square, allow_unused=True)
+    looked_N = rollout([raising(w, s) for w, s in zip(square, slopes, strict=True)])
+    return _to_players(game, readers[0], looked_N.double().cpu().numpy())
+
+
+def raising(weights: Tensor, slope: Tensor | None) -> Tensor:
+    """(N, N), mean over heads: the weights where more of them would raise the answer; all without slopes."""
+    weights_HNN = weights.detach().float().flatten(0, -3)
+    if slope is not None:
+        weights_HNN = (weights_HNN * slope.float().flatten(0, -3)).clamp(min=0)
+    return weights_HNN.mean(0)
 
 
 def rollout(layers: list[Tensor]) -> Tensor:
-    """(N,): the product of all layers, each half attention and half the token itself; mean over tokens."""
+    """(N,): what all tokens in the end have from each, by all layers, whose tokens keep what they had."""
     product = torch.eye(len(layers[0]), device=layers[0].device)
     for weights_NN in layers:
-        product = (
-            0.5 * weights_NN.float() + 0.5 * torch.eye(len(weights_NN), device=weights_NN.device)
-        ) @ product
+        product = product + weights_NN @ product
     return product.mean(0)
 
 

@@ -39,7 +39,9 @@ METHODS: dict[str, Method] = {
         gradient_shap, "gradients at random points of that way, with noise", adds_up=True
     ),
     "gradcam": Method(gradcam, "where the last feature maps raise the answer", signed=False),
-    "attention": Method(attention, "what the tokens look at (no proof of a cause)", signed=False),
+    "attention": Method(
+        attention, "what the tokens look at where that raises the answer (no proof of a cause)", signed=False
+    ),
 }
 OTHERS = ("permutation", "nearest")  # verbs of their own on the whole data
 DEFAULT = "shap"

@@ -8,6 +8,7 @@ H, W pixels, C colours, T readings, V variables, P players.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ FOR, AGAINST = (192, 57, 43), (41, 98, 174)
 SIDE = 320  # pixels of an overlay
 CELL, LINE, COLUMNS = 8.2, 30.0, 46  # of marked words: width of a letter, height of a line, letters in a line
 MOST_BARS = 12
+# What XML may not hold: one such letter of a text, and no viewer shows the picture.
+UNDRAWN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Drawing(NamedTuple):
@@ -185,6 +188,8 @@ def spans(seat: Seat, values_P: Floats) -> bytes:
     step = max(1, times // 560)
     for v in range(min(series_TV.shape[1], 6)):
         line = series_TV[::step, v]
+        if np.isnan(line).all():
+            continue
         low, size = np.nanmin(line), float(np.ptp(line[~np.isnan(line)])) or 1.0
         points = [
             f"{10 + 560 * t * step / times:.1f} {146 - 132 * (y - low) / size:.1f}"
@@ -208,7 +213,8 @@ def svg(width: float, height: float, drawn: Sequence[Content], summary: str) -> 
         "role": "img", "aria-label": summary, "class": "explained",
     }  # fmt: skip
     back = h("rect", {"width": f"{width:g}", "height": f"{height:g}", "fill": "#fff"})
-    return str(h("svg", box, h("style", None, Html(style)), back, *drawn)).encode()
+    whole = str(h("svg", box, h("style", None, Html(style)), back, *drawn))
+    return UNDRAWN.sub("\ufffd", whole).encode()
 
 
 def rgb(value: float) -> str:

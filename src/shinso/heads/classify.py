@@ -53,8 +53,9 @@ class Classify(Head):
         self.weights_C: Tensor | None
 
     def loss(self, features: Features, target: Tensor) -> Loss:
-        """`target` (B,) int64, -1 where there is none."""
+        """`target` (B,) int64, -1 where there is none; a label too rare to be kept (C) teaches nothing."""
         logits_BKC = self.linear(features.pool())
+        target = torch.where(target < logits_BKC.shape[-1], target, -1)
         target_BK = target.unsqueeze(1).expand(logits_BKC.shape[:2])
         losses = F.cross_entropy(
             logits_BKC.flatten(0, 1),

@@ -50,10 +50,15 @@ SEQUENCES: dict[str, str] = {"text": "text"}
 # What is read where only series are predicted: the forecast's own linear map wants the readings themselves.
 FORECASTS: dict[str, str] = {"series": "window"}
 SCALARS = "scalars"  # what the scalar columns of a row are read as, together
+# Settings that some networks have; the others are for all, or are checked by the network itself.
+SPECIAL = (
+    "heads", "kv_heads", "positions", "norm", "qk_norm", "attention", "pooling", "bidirectional", "stem",
+    "patch", "steps", "activation",
+)  # fmt: skip
 
 __all__ = [
-    "DEFAULTS", "FAMOUS", "MODELS", "Encoder", "Scalars", "encoder_for", "must_read", "readers_of",
-    "scalars_for",
+    "DEFAULTS", "FAMOUS", "MODELS", "Encoder", "Scalars", "encoder_for", "must_obey", "must_read",
+    "readers_of", "scalars_for",
 ]  # fmt: skip
 
 
@@ -105,6 +110,27 @@ def must_read(columns: Sequence[Column], options: ModelConfig) -> None:
             f"The model {options.name!r} reads {wanted}; given is {given}. "
             f"Leave --model out, or choose another: `shinso models` lists all."
         )
+
+
+def must_obey(columns: Sequence[Column], options: ModelConfig) -> None:
+    """Raise `SettingError` where a model or a setting of it was named that would change nothing."""
+    name = options.name or ""
+    if ":" in name and columns and all(c.scalar for c in columns):
+        raise SettingError(
+            f"The model {name!r} reads one column, of images, texts, series or sounds; given are only "
+            f"numbers, categories and dates, read together. `shinso models` lists what reads a table."
+        )
+    if ":" in name and not from_hub(name):
+        return  # a network of the user's own may heed any
+    obeyed = FAMOUS[name].settings if name in FAMOUS else frozenset({"pooling"} if from_hub(name) else ())
+    for setting in SPECIAL:
+        if getattr(options, setting) is not None and setting not in obeyed:
+            who = f"The model {name!r}" if name else "The model that was chosen for this kind of data"
+            have = sorted(preset for preset, known in FAMOUS.items() if setting in known.settings)
+            raise SettingError(
+                f"{who} has no setting model.{setting}, so it would change nothing. Leave it out, or choose "
+                f"a model that has it: {', '.join(have[:8])}."
+            )
 
 
 def _named(column: Column, kind: str, options: ModelConfig, defaults: dict[str, str]) -> Encoder:

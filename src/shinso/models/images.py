@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..columns.image import Image
+from ..columns.text import Text
 from ..config import ModelConfig
 from ..errors import DataError, SettingError
 from ..features import Features
@@ -148,9 +149,7 @@ def reading(out: Any, mask_BN: Tensor | None = None) -> Features:
 
 def shown(column: Any) -> list[Any]:
     """Two values of a column, for a first look at what a module gives."""
-    return (
-        [None, None] if isinstance(column, Image) else ["a", "a"] if column.kind == "text" else [[0.0], [0.0]]
-    )
+    return ["a", "a"] if isinstance(column, Text) else [None, None]
 
 
 def arguments(made: type[nn.Module], column: Any) -> dict[str, Any]:
@@ -159,15 +158,15 @@ def arguments(made: type[nn.Module], column: Any) -> dict[str, Any]:
     known = {
         "channels": facts.get("channels"), "in_channels": facts.get("channels"),
         "height": facts.get("height"), "width": facts.get("width"), "variables": facts.get("variables"),
-        "vocabulary": len(facts.get("tokens", ())) or None,
+        "vocabulary": len(column.tokens) if isinstance(column, Text) else None,
     }  # fmt: skip
     found = {}
     for name, parameter in inspect.signature(made).parameters.items():
         if known.get(name) is not None:
             found[name] = known[name]
-        elif (
-            parameter.default is inspect.Parameter.empty
-            and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+        elif parameter.default is inspect.Parameter.empty and parameter.kind not in (
+            inspect.Parameter.VAR_POSITIONAL,
+            inspect.Parameter.VAR_KEYWORD,
         ):
             raise SettingError(
                 f"{made.__name__} needs {name!r}, which shinso cannot know. Give it a default; known are "

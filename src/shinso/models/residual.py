@@ -94,7 +94,7 @@ class ResidualNet(Encoder):
 
     def __init__(self, column: Image, options: ModelConfig) -> None:
         super().__init__(column, options)
-        self.width = options.width or 128
+        self.width = max(LEAST, options.width or 128)
         self.normalise = Normalise(column.mean, column.std)
         self.stages = nn.ModuleList(self._stages(column, options.depth or 2))
         self.norm = nn.BatchNorm2d(self.width)

@@ -48,7 +48,7 @@ def _data(data: ReportData) -> Iterator[str]:
     for note in data.notes:
         yield f"- {_text(str(note['message']))}" + (f" ({count(note['count'])})" if note.get("count") else "")
     if data.quarantine:
-        yield f"- {count(len(data.quarantine), 'row or cell')} could not be used (`quarantine.jsonl`)"
+        yield f"- {count(len(data.quarantine), 'entry')} could not be used (`quarantine.jsonl`)"
 
 
 def _metrics(data: ReportData) -> Iterator[str]:
@@ -135,7 +135,7 @@ def power(data: ReportData) -> tuple[float, str]:
 def _text(text: str) -> str:
     """Text that Markdown takes for text: on one line, without markup of its own."""
     plain = " ".join(text.split())
-    return "".join(f"\\{c}" if c in "`*<>[]#|" else c for c in plain)
+    return "".join(f"\\{c}" if c in "\\`*<>[]#|" else c for c in plain)
 
 
 def _code(name: str) -> str:
@@ -143,4 +143,4 @@ def _code(name: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return _text(text)[:60]
+    return _text(text[:60])

@@ -91,7 +91,7 @@ def said(level: str, sign: str, *texts: str) -> Html:
 
 def _chance(t: Json) -> str:
     p = t.get("p")
-    return "" if p is None else f" p = {number(p, 2)} that it is chance."
+    return "" if p is None else f" By chance alone: p = {number(p, 2)}."
 
 
 def _interval(found: Json) -> str:

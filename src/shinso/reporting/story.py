@@ -54,7 +54,7 @@ def _rows(found: Sequence[Mistake], caption: str) -> Html:
     head: list[Content] = ["Predicted", "True", *([_sure_head(found[0])] if any(sure) else [])]
     body: list[list[Content]] = []
     for mistake, said in zip(found, sure, strict=True):
-        row: list[Content] = [_said(mistake.predicted, drawn=False), _said(mistake.truth, drawn=False)]
+        row: list[Content] = [_said(mistake, mistake.predicted), _said(mistake, mistake.truth)]
         row += [said] if any(sure) else []
         body.append([*row, *[Html(cell) or "missing" for cell in mistake.cells.values()], mistake.row])
     head += [*[breakable(name) for name in found[0].cells], "Row"]
@@ -106,10 +106,7 @@ def _sure(mistake: Mistake) -> str:
 
 
 def _verdict(mistake: Mistake) -> Iterator[Html]:
-    predicted, truth = (
-        _said(mistake.predicted, drawn=mistake.drawn),
-        _said(mistake.truth, drawn=mistake.drawn),
-    )
+    predicted, truth = _said(mistake, mistake.predicted), _said(mistake, mistake.truth)
     sure = _sure(mistake)
     yield h(
         "div",
@@ -120,9 +117,12 @@ def _verdict(mistake: Mistake) -> Iterator[Html]:
     yield h("div", {"class": "right"}, h("dt", None, "true"), h("dd", None, truth))
 
 
-def _said(text: str, *, drawn: bool) -> Content:
-    if drawn:
+def _said(mistake: Mistake, text: str) -> Content:
+    """A value as it is shown; a class is its name, also where that looks like a number, as 007 does."""
+    if mistake.drawn:
         return Html(text)
+    if mistake.probability is not None:
+        return text
     try:
         return number(float(text), 5)
     except ValueError:

@@ -140,12 +140,14 @@ def interval(metric: str, estimate: Mapping[str, Any], between: str = " to ") ->
 def count(value: float, noun: str = "") -> str:
     """A whole number with separators, and its noun in the plural where there are several.
 
-    >>> count(1200, "row"), count(1, "class"), count(3, "class")
-    ('1,200 rows', '1 class', '3 classes')
+    >>> count(1200, "row"), count(1, "class"), count(3, "class"), count(2, "entry")
+    ('1,200 rows', '1 class', '3 classes', '2 entries')
     """
     text = f"{value:,.0f}"
     if not noun:
         return text
+    if value != 1 and noun.endswith("y"):
+        return f"{text} {noun[:-1]}ies"
     return f"{text} {noun}" + ("" if value == 1 else "es" if noun.endswith("s") else "s")
 
 
