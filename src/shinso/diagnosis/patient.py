@@ -132,8 +132,10 @@ class Patient:
     def _question(self, given: Sequence[str] | None) -> list[str]:
         """The flags that say what is predicted from what, where training would not choose it itself."""
         window, schema = self.prepared.window, self.prepared.schema
+        own: tuple[str, ...] | None
         if window is not None:
-            own, predict = tuple(n for n in window.given or () if n not in window.predict), window.predict
+            predict = window.predict
+            own = tuple(name for name in window.given or () if name not in predict)
             rest = ["--past", str(window.past), "--ahead", str(window.ahead)]
         else:
             own, predict = self._own_columns, tuple(c.name for c in schema.predict)
