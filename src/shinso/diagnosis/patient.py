@@ -134,7 +134,8 @@ class Patient:
         window, schema = self.prepared.window, self.prepared.schema
         own: tuple[str, ...] | None
         if window is not None:
-            own, predict = tuple(n for n in window.given or () if n not in window.predict), window.predict
+            predict = window.predict
+            own = tuple(name for name in window.given or () if name not in predict)
             rest = ["--past", str(window.past), "--ahead", str(window.ahead)]
         else:
             own, predict = self._own_columns, tuple(c.name for c in schema.predict)
