@@ -274,6 +274,13 @@ def test_values_that_nobody_scaled_are_named(tmp_path: Path) -> None:
     assert one["level"] == "severe" and one["measured"] > 50 and "weight reads values of size" in one["said"]
 
 
+def test_a_model_that_was_not_allowed_is_not_imported(tmp_path: Path) -> None:
+    settings = {"train.augment": "none", "train.batch_size": 20, "train.epochs": 1}
+    run = trained(tmp_path / "run", seen(), "shape", model="unscaled_model:Unscaled", settings=settings)
+    with pytest.raises(shinso.RunError, match="allow it by name: --allow unscaled_model:Unscaled"):
+        shinso.doctor(run.path, seen(), quiet=True)
+
+
 def test_a_command_asks_again_what_was_asked(tmp_path: Path) -> None:
     """Columns, types and settings of the user stand in it, beside the one thing that it changes."""
     data = {**homes(200), "two words": houses(200)["price"], "floor": [1 + i % 3 for i in range(200)]}

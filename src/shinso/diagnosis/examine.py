@@ -71,6 +71,7 @@ def examine(patient: Patient, console: Console) -> dict[str, Any]:
 def patient_of_run(run: RunDirectory, source: Any, console: Console) -> Patient:
     """A run with the rows that it was trained on."""
     run.require_complete()
+    run.check_allowed()  # its checks build networks of the run's settings
     prepared = reopened(run, source, Console(quiet=True))
     name = run.data["source"] if isinstance(run.data["source"], str) else "DATA"
     return Patient(prepared, run.config, run.plan, name, run.head_options(), run)
