@@ -28,6 +28,7 @@ FOR, AGAINST = (192, 57, 43), (41, 98, 174)
 SIDE = 320  # pixels of an overlay
 CELL, LINE, COLUMNS = 8.2, 30.0, 46  # of marked words: width of a letter, height of a line, letters in a line
 MOST_BARS = 12
+NAMES, REACH, AXIS = 262, 110, 384  # of bars, in pixels: where names end, the longest bar, where bars begin
 # What XML may not hold: one such letter of a text, and no viewer shows the picture.
 UNDRAWN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -149,20 +150,21 @@ def bars(named: Sequence[tuple[str, float]]) -> str:
     largest = max(abs(v) for _, v in shown) or 1.0
     drawn: list[Content] = []
     for i, (name, value) in enumerate(shown):
-        y, size = 8 + 26 * i, 150 * abs(value) / largest
-        x = 400 if value >= 0 else 400 - size
+        y, size = 8 + 26 * i, REACH * abs(value) / largest
+        x = AXIS if value >= 0 else AXIS - size
         box = {"x": f"{x:.1f}", "y": f"{y}", "width": f"{size:.1f}", "height": "18", "rx": "2"}
-        drawn.append(h("text", {"x": "222", "y": f"{y + 14}", "class": "e"}, short(name)))
+        drawn.append(h("text", {"x": f"{NAMES}", "y": f"{y + 14}", "class": "e"}, short(name)))
         drawn.append(h("rect", {**box, "fill": rgb(value)}))
-        side = {"x": "556", "y": f"{y + 14}", "class": "w"}
+        side = {"x": f"{AXIS + REACH + 8}", "y": f"{y + 14}", "class": "w"}
         drawn.append(h("text", side, f"{value:+.3g}"))
     if rest:
         drawn.append(
-            h("text", {"x": "222", "y": f"{22 + 26 * len(shown)}", "class": "e"}, f"and {rest} smaller")
+            h("text", {"x": f"{NAMES}", "y": f"{22 + 26 * len(shown)}", "class": "e"}, f"and {rest} smaller")
         )
     height = 16 + 26 * (len(shown) + (1 if rest else 0))
-    drawn.append(h("line", {"x1": "400", "x2": "400", "y1": "4", "y2": f"{height - 4}", "stroke": "#888"}))
-    return svg(620, height, drawn, "; ".join(f"{n} {v:+.3g}" for n, v in shown)).decode()
+    axis = {"x1": f"{AXIS}", "x2": f"{AXIS}", "y1": "4", "y2": f"{height - 4}", "stroke": "#888"}
+    drawn.append(h("line", axis))
+    return svg(AXIS + REACH + 84, height, drawn, "; ".join(f"{n} {v:+.3g}" for n, v in shown)).decode()
 
 
 def short(name: str, most: int = 30) -> str:

@@ -10,6 +10,7 @@ from .markup import Content, Html, details, figure, h, join, section, table
 from .words import count, number, percent
 
 MOST_LISTED = 15
+UNLIKELY = 0.1  # p above which an order may be chance
 CHECKS = (
     ("faithfulness", "Faithfulness", "How much sooner the answer goes, and comes, when parts are hidden and "
      "shown in its order than in random orders; 0 is chance."),
@@ -31,7 +32,7 @@ def sections(found: Json) -> list[Content]:
         parts.append(trust(found))
         parts.append(
             section(
-                "rows", "Row by row", legend(), h("div", {"class": "cards wide"}, *map(card, found["rows"]))
+                "rows", "Row by row", legend(), h("div", {"class": "cards broad"}, *map(card, found["rows"]))
             )
         )
     if found.get("nearest"):
@@ -46,7 +47,7 @@ def brief(found: Json) -> Html:
     rows = [card(row) for row in found.get("rows", ())[:4]]
     parts: list[Content] = []
     if found.get("trust"):
-        parts += [verdict(found["trust"]), legend(), h("div", {"class": "cards wide"}, *rows)]
+        parts += [verdict(found["trust"]), legend(), h("div", {"class": "cards broad"}, *rows)]
     parts += bars_of(found)
     return section("explanations", "What it looks at", *parts)
 
@@ -60,7 +61,7 @@ def trust(found: Json) -> Html:
     ]
     if t.get("leftover") is not None:
         rows.append(
-            ["Unaccounted", percent(t["leftover"]), "Share of the answer that the parts do not add up to."]
+            ["Left over", percent(t["leftover"]), "Share of the answer that the parts do not add up to."]
         )
     return section(
         "trust",
@@ -76,9 +77,19 @@ def trust(found: Json) -> Html:
 
 def verdict(t: Json) -> Html:
     """The checks in words."""
+    if t["trusted"] and unsure(t):
+        return said("warning", "!", unsure(t))
     if t["trusted"]:
         return said("good", "✓", "All checks passed: the marks show what the answers rest on.")
     return said("warning", "!", "Do not rely on these explanations.", *t["against"])
+
+
+def unsure(t: Json) -> str:
+    """That no check failed, where the rows are too few to say more; '' elsewhere."""
+    if (t.get("p") or 0) <= UNLIKELY:
+        return ""
+    rows = count(t["faithfulness"]["rows"], "row")
+    return f"No check failed, but {rows} cannot tell its order from chance: explain more with --rows."
 
 
 def said(level: str, sign: str, *texts: str) -> Html:
@@ -235,5 +246,5 @@ def lines(found: Json) -> list[str]:
             f"faithfulness {_interval(t['faithfulness'])}, random weights {_interval(t['randomised'])}, "
             f"stability {_interval(t['stability'])}"
         )
-        said += [f"! {words}" for words in t["against"]] or ["All checks passed."]
+        said += [f"! {words}" for words in t["against"]] or [unsure(t) or "All checks passed."]
     return [*said, f"pictures and page: {found['page']}"]
