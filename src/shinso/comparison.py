@@ -76,13 +76,6 @@ def compare(a: Path, b: Path, tried: int | None = None) -> dict[str, Any]:
             f"{a} predicts {_predicted(left)} and {b} predicts {_predicted(right)}: there is nothing to "
             f"compare. Compare runs that predict the same column, as the same type."
         )
-    for name in shared:
-        kinds = [side["outputs"][name]["kind"] for side in (left, right)]
-        if kinds[0] != kinds[1]:
-            raise RunError(
-                f"{a} predicts {name!r} as a {kinds[0]} and {b} as a {kinds[1]}, so they are "
-                f"measured otherwise. Train one of them again with --types {name}={kinds[0]}."
-            )
     outputs = {name: _output(left["outputs"][name], right["outputs"][name]) for name in shared}
     reason = _unpaired(first, second, left, right)
     if not reason:

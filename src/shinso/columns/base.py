@@ -129,7 +129,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, h) for h in get_args(hint))
     if hint is float:
-        return type(value) in (int, float) and abs(value) < LARGEST_FLOAT
+        return type(value) in (int, float) and abs(value) <= LARGEST_FLOAT
     if hint is int:
         return type(value) is int and abs(value) <= LARGEST_INT
     return hint is Any or type(value) is hint

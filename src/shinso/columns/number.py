@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .base import Array, Column, Value, Values, missing_mask
+from .base import LARGEST_FLOAT, Array, Column, Value, Values, missing_mask
 
 PERCENTS = np.linspace(0, 1, 101)
 DECILES = slice(0, None, 10)
@@ -70,7 +70,7 @@ class Number(Column):
     def fit(self, values: Values) -> Self:
         """Learn centre, spread, range, quantiles and knots; wild values count as the fence before them."""
         numbers = self._floats(values)
-        present = numbers[~np.isnan(numbers)]
+        present = np.clip(numbers[~np.isnan(numbers)], -LARGEST_FLOAT, LARGEST_FLOAT)
         if not len(present):
             return replace(self, missing=1.0 if len(values) else 0.0, quantiles=(0.0,) * 101, knots=(0.0,))
         sample = present[:: max(1, len(present) // SAMPLE)]
@@ -112,7 +112,8 @@ class Number(Column):
         facts: dict[str, Any] = {"rows": len(values), "missing": len(values) - len(present)}
         if not len(present):
             return facts
-        facts |= {"mean": float(present.mean()), "std": float(present.std())}
+        size = float(np.abs(present).max()) or 1.0  # squares of very large numbers are infinite
+        facts |= {"mean": float((present / size).mean()) * size, "std": float((present / size).std()) * size}
         facts |= {"min": float(present.min()), "max": float(present.max())}
         facts["deciles"] = np.quantile(present, PERCENTS[DECILES]).tolist()
         if self.quantiles:

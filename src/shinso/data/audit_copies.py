@@ -193,6 +193,8 @@ def _long(subject: Subject, name: str) -> NDArray[np.bool_]:
 
 def standardised(values_n: NDArray[np.float64]) -> NDArray[np.float64]:
     """Numbers with mean 0 and standard deviation 1."""
+    size = float(np.nanmax(np.abs(values_n), initial=0.0))
+    values_n = values_n / size if size > 1 else values_n  # squares of very large numbers are infinite
     spread = float(np.nanstd(values_n))
     centred: NDArray[np.float64] = values_n - np.nanmean(values_n)
     return centred / spread if spread > 0 else centred
